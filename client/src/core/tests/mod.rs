@@ -1,0 +1,7 @@
+//! The core against a fake broker, without sockets or clocks.
+
+mod connecting;
+mod consuming;
+mod producing;
+mod random;
+mod world;

@@ -1,0 +1,14 @@
+//! One core: its partitions, its log, its mailbox, and the ring loop that carries their effects out.
+//!
+//! Everything but `ring` is logic: it must never import sockets, files, clocks, randomness or threads (`mailbox` names
+//! atomics and nothing else). Only `ring` names io_uring; only a module `background` may ever name glommio.
+
+pub mod effect;
+pub mod event;
+pub mod host;
+pub mod mailbox;
+pub mod partition;
+pub mod recovery;
+pub mod ring;
+pub mod store;
+pub mod time;

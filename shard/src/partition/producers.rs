@@ -1,0 +1,197 @@
+//! What a partition remembers of idempotent producers, so that a batch sent again lands once (KIP-98).
+
+use std::collections::{BTreeMap, VecDeque};
+
+use ringmain_wire::batch::BatchHeader;
+use ringmain_wire::ids::{Offset, ProducerEpoch, ProducerId, ProducerSequence};
+use ringmain_wire::native::errors::ErrorCode;
+
+/// Batches remembered a producer: as many as a producer may have in flight (KIP-98).
+pub const BATCHES_REMEMBERED: usize = 5;
+
+/// Producer state of one partition. It follows from the batches in the log and outlives their deletion.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProducerTable {
+    producers: BTreeMap<ProducerId, ProducerState>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct ProducerState {
+    epoch: ProducerEpoch,
+    /// Oldest first, never empty.
+    batches: VecDeque<RememberedBatch>,
+}
+
+/// A batch that a producer may send again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RememberedBatch {
+    /// Sequence of its first record.
+    pub first: ProducerSequence,
+    /// Sequence of its last record.
+    pub last: ProducerSequence,
+    /// Where its first record landed.
+    pub base_offset: Offset,
+    /// The offset behind its last record.
+    pub next_offset: Offset,
+}
+
+/// What to do with a batch of an idempotent producer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SequenceCheck {
+    /// The next one: append it.
+    InOrder,
+    /// It was appended before: answer as then, once that batch is durable.
+    Duplicate(RememberedBatch),
+    /// Refuse it.
+    Refused(ErrorCode),
+}
+
+impl ProducerTable {
+    /// Producers remembered.
+    pub fn len(&self) -> usize {
+        self.producers.len()
+    }
+
+    /// Whether no producer is remembered.
+    pub fn is_empty(&self) -> bool {
+        self.producers.is_empty()
+    }
+
+    /// Judges a batch before it is appended. Batches without a producer are always in order.
+    pub fn check(&self, header: &BatchHeader) -> SequenceCheck {
+        if !header.is_idempotent() {
+            return SequenceCheck::InOrder;
+        }
+        let Some(state) = self.producers.get(&header.producer) else {
+            return if header.base_sequence == ProducerSequence(0) {
+                SequenceCheck::InOrder
+            } else {
+                // Accepting it could admit a duplicate of something forgotten.
+                SequenceCheck::Refused(ErrorCode::UnknownProducer)
+            };
+        };
+        match header.producer_epoch.cmp(&state.epoch) {
+            core::cmp::Ordering::Less => SequenceCheck::Refused(ErrorCode::ProducerFenced),
+            core::cmp::Ordering::Greater if header.base_sequence == ProducerSequence(0) => {
+                SequenceCheck::InOrder
+            }
+            core::cmp::Ordering::Greater => SequenceCheck::Refused(ErrorCode::OutOfOrderSequence),
+            core::cmp::Ordering::Equal => state.check(header),
+        }
+    }
+
+    /// Takes note of a batch that was appended or replayed. Never judges: what the log holds is what happened.
+    pub fn record(&mut self, header: &BatchHeader, base_offset: Offset) {
+        if !header.is_idempotent() {
+            return;
+        }
+        let batch = RememberedBatch {
+            first: header.base_sequence,
+            last: last_sequence(header),
+            base_offset,
+            next_offset: base_offset.plus(header.records),
+        };
+        let state = self
+            .producers
+            .entry(header.producer)
+            .or_insert_with(|| ProducerState { epoch: header.producer_epoch, batches: VecDeque::new() });
+        if state.epoch != header.producer_epoch {
+            state.epoch = header.producer_epoch;
+            state.batches.clear();
+        }
+        if state.batches.len() == BATCHES_REMEMBERED {
+            state.batches.pop_front();
+        }
+        state.batches.push_back(batch);
+    }
+}
+
+impl ProducerState {
+    fn check(&self, header: &BatchHeader) -> SequenceCheck {
+        let last = last_sequence(header);
+        let repeated =
+            self.batches.iter().find(|batch| batch.first == header.base_sequence && batch.last == last);
+        if let Some(&batch) = repeated {
+            return SequenceCheck::Duplicate(batch);
+        }
+        let expected = self.batches.back().map_or(ProducerSequence(0), |batch| batch.last.plus(1));
+        if header.base_sequence == expected {
+            SequenceCheck::InOrder
+        } else if is_before(header.base_sequence, expected) {
+            SequenceCheck::Refused(ErrorCode::DuplicateSequence)
+        } else {
+            SequenceCheck::Refused(ErrorCode::OutOfOrderSequence)
+        }
+    }
+}
+
+fn last_sequence(header: &BatchHeader) -> ProducerSequence {
+    header.base_sequence.plus(header.records.saturating_sub(1))
+}
+
+/// Whether `sequence` lies behind `expected` on the circle of 2^31 sequence numbers: the nearer side decides.
+fn is_before(sequence: ProducerSequence, expected: ProducerSequence) -> bool {
+    let behind = expected.get().wrapping_sub(sequence.get()) & i32::MAX;
+    behind != 0 && behind < (1 << 30)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::partition::testing::header;
+
+    fn table_after(sequences: &[i32]) -> ProducerTable {
+        let mut table = ProducerTable::default();
+        for (place, &sequence) in sequences.iter().enumerate() {
+            let header = header(7, 0, sequence, 1);
+            assert_eq!(table.check(&header), SequenceCheck::InOrder);
+            table.record(&header, Offset(100 + place as i64));
+        }
+        table
+    }
+
+    #[test]
+    fn a_batch_sent_again_is_answered_with_its_first_offset() {
+        let table = table_after(&[0, 1, 2]);
+        let SequenceCheck::Duplicate(batch) = table.check(&header(7, 0, 1, 1)) else {
+            panic!("not a duplicate")
+        };
+        assert_eq!((batch.base_offset, batch.next_offset), (Offset(101), Offset(102)));
+    }
+
+    #[test]
+    fn a_duplicate_older_than_the_remembered_ones_is_told_apart_from_a_gap() {
+        let table = table_after(&[0, 1, 2, 3, 4, 5]);
+        assert_eq!(table.check(&header(7, 0, 0, 1)), SequenceCheck::Refused(ErrorCode::DuplicateSequence));
+        assert_eq!(table.check(&header(7, 0, 7, 1)), SequenceCheck::Refused(ErrorCode::OutOfOrderSequence));
+        assert_eq!(table.check(&header(7, 0, 6, 1)), SequenceCheck::InOrder);
+    }
+
+    #[test]
+    fn an_unknown_producer_begins_at_zero_or_not_at_all() {
+        let table = ProducerTable::default();
+        assert_eq!(table.check(&header(1, 0, 3, 1)), SequenceCheck::Refused(ErrorCode::UnknownProducer));
+        assert_eq!(table.check(&header(1, 0, 0, 1)), SequenceCheck::InOrder);
+    }
+
+    #[test]
+    fn a_higher_epoch_fences_the_lower_ones_and_begins_at_zero() {
+        let mut table = table_after(&[0, 1]);
+        assert_eq!(table.check(&header(7, 1, 2, 1)), SequenceCheck::Refused(ErrorCode::OutOfOrderSequence));
+        assert_eq!(table.check(&header(7, 1, 0, 1)), SequenceCheck::InOrder);
+        table.record(&header(7, 1, 0, 1), Offset(200));
+        assert_eq!(table.check(&header(7, 0, 2, 1)), SequenceCheck::Refused(ErrorCode::ProducerFenced));
+        assert_eq!(table.check(&header(7, 1, 1, 1)), SequenceCheck::InOrder);
+    }
+
+    #[test]
+    fn sequences_wrap_to_zero() {
+        let mut table = ProducerTable::default();
+        table.record(&header(7, 0, i32::MAX - 1, 2), Offset(0));
+        assert_eq!(table.check(&header(7, 0, 0, 1)), SequenceCheck::InOrder);
+        assert_eq!(
+            table.check(&header(7, 0, i32::MAX - 5, 1)),
+            SequenceCheck::Refused(ErrorCode::DuplicateSequence)
+        );
+    }
+}

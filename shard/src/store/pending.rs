@@ -1,0 +1,142 @@
+//! What waits for log groups to become durable.
+
+use std::collections::VecDeque;
+
+use ringmain_wal::group::Sequence;
+use ringmain_wire::ids::Offset;
+
+use super::{Slot, Ticket};
+
+/// Groups that are not durable yet, oldest first, with what each of their entries will set off.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    groups: VecDeque<PendingGroup>,
+}
+
+/// One group that is being gathered, queued or written.
+#[derive(Debug)]
+pub(super) struct PendingGroup {
+    sequence: Sequence,
+    /// In the order in which they were put into the group.
+    pub(super) entries: Vec<PendingEntry>,
+    /// Batches sent again while their first copy stands in this group.
+    pub(super) duplicates: Vec<PendingEntry>,
+}
+
+/// What an entry sets off when it is durable.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PendingEntry {
+    pub(super) slot: Slot,
+    /// Cut off before it became durable: it sets nothing off, and its bytes belong to nobody.
+    pub(super) cut: bool,
+    pub(super) kind: PendingKind,
+}
+
+/// The kinds of entries, as their durability matters.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum PendingKind {
+    /// Records up to `next_offset` become durable.
+    Append { base_offset: Offset, next_offset: Offset, ticket: Option<Ticket> },
+    /// The suffix from `end` on is gone.
+    Truncate { end: Offset, ticket: Option<Ticket> },
+    /// The prefix up to `offset` may go.
+    LogStart { offset: Offset, ticket: Option<Ticket> },
+}
+
+impl PendingKind {
+    fn ticket(&self) -> Option<Ticket> {
+        match *self {
+            Self::Append { ticket, .. } | Self::Truncate { ticket, .. } | Self::LogStart { ticket, .. } => {
+                ticket
+            }
+        }
+    }
+}
+
+impl Pending {
+    /// Adds an entry to group `sequence`, which is the newest or the one after.
+    pub(super) fn push(&mut self, sequence: Sequence, slot: Slot, kind: PendingKind) {
+        self.group(sequence).entries.push(PendingEntry { slot, cut: false, kind });
+    }
+
+    /// Adds an entry that sets nothing off to group `sequence`.
+    pub(super) fn push_void(&mut self, sequence: Sequence, slot: Slot) {
+        let kind = PendingKind::Truncate { end: Offset::ZERO, ticket: None };
+        self.group(sequence).entries.push(PendingEntry { slot, cut: true, kind });
+    }
+
+    /// Lets `ticket` wait for the group that holds the batch of `slot` at `base_offset`. False when none does.
+    pub(super) fn wait_for(&mut self, slot: Slot, base_offset: Offset, ticket: Ticket) -> bool {
+        let holds = |entry: &PendingEntry| {
+            entry.slot == slot
+                && !entry.cut
+                && matches!(entry.kind, PendingKind::Append { base_offset: base, .. } if base == base_offset)
+        };
+        for group in &mut self.groups {
+            if let Some(mut entry) = group.entries.iter().find(|entry| holds(entry)).copied() {
+                if let PendingKind::Append { ticket: waiting, .. } = &mut entry.kind {
+                    *waiting = Some(ticket);
+                }
+                group.duplicates.push(entry);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The entries of group `sequence`, in order; none for a group that only carries a mark.
+    pub(super) fn entries(&self, sequence: Sequence) -> &[PendingEntry] {
+        let group = self.groups.iter().find(|group| group.sequence == sequence);
+        group.map_or(&[], |group| &group.entries)
+    }
+
+    /// Takes out the oldest group if it is durable with `mark`.
+    pub(super) fn pop_durable(&mut self, mark: Sequence) -> Option<PendingGroup> {
+        if self.groups.front()?.sequence > mark {
+            return None;
+        }
+        self.groups.pop_front()
+    }
+
+    /// Cuts entries of `slot` that stand at or above `end` (all of them for `None`), and takes their tickets.
+    pub(super) fn cut(&mut self, slot: Slot, end: Option<Offset>) -> Vec<Ticket> {
+        let mut tickets = Vec::new();
+        let beyond = |kind: &PendingKind| match (end, kind) {
+            (None, _) => true,
+            (Some(end), PendingKind::Append { base_offset, .. }) => *base_offset >= end,
+            (Some(_), _) => false,
+        };
+        for group in &mut self.groups {
+            for entry in &mut group.entries {
+                if entry.slot == slot && !entry.cut && beyond(&entry.kind) {
+                    entry.cut = true;
+                    tickets.extend(entry.kind.ticket());
+                }
+            }
+            group.duplicates.retain(|entry| {
+                let cut = entry.slot == slot && beyond(&entry.kind);
+                if cut {
+                    tickets.extend(entry.kind.ticket());
+                }
+                !cut
+            });
+        }
+        tickets
+    }
+
+    /// Takes out every ticket that still waits.
+    pub(super) fn drain_tickets(&mut self) -> Vec<Ticket> {
+        let entries =
+            self.groups.drain(..).flat_map(|group| group.entries.into_iter().chain(group.duplicates));
+        entries.filter(|entry| !entry.cut).filter_map(|entry| entry.kind.ticket()).collect()
+    }
+
+    fn group(&mut self, sequence: Sequence) -> &mut PendingGroup {
+        let newest = self.groups.back().map(|group| group.sequence);
+        if newest != Some(sequence) {
+            assert!(newest.is_none_or(|newest| newest < sequence), "log groups are filled in order");
+            self.groups.push_back(PendingGroup { sequence, entries: Vec::new(), duplicates: Vec::new() });
+        }
+        self.groups.back_mut().expect("a group was just put there")
+    }
+}

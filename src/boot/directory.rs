@@ -1,0 +1,75 @@
+//! What booting needs of a data directory. Blocking: nothing is served yet.
+
+use core::fmt;
+
+/// A data directory. Paths are relative to it.
+pub trait Directory {
+    /// Names in directory `path`, in any order; none if it does not exist.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn list(&mut self, path: &str) -> Result<Vec<String>, DirectoryError>;
+
+    /// Bytes of a file; `None` if it does not exist.
+    ///
+    /// # Errors
+    /// When that cannot be known.
+    fn file_bytes(&mut self, path: &str) -> Result<Option<u64>, DirectoryError>;
+
+    /// Fills `buffer` from `position` on as far as the file goes, and says how far.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn read(&mut self, path: &str, position: u64, buffer: &mut [u8]) -> Result<usize, DirectoryError>;
+
+    /// Makes sure that `path` is a directory, durably.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    fn create_directory(&mut self, path: &str) -> Result<(), DirectoryError>;
+
+    /// Writes whole blocks at a block of a file, which is made, durably, if it does not exist; durable on return.
+    ///
+    /// # Errors
+    /// When that failed; then nothing is known of these blocks.
+    fn write(&mut self, path: &str, position: u64, bytes: &[u8]) -> Result<(), DirectoryError>;
+
+    /// What was ever written to a file is durable on return.
+    ///
+    /// # Errors
+    /// When that failed.
+    fn sync(&mut self, path: &str) -> Result<(), DirectoryError>;
+
+    /// Cuts a file to `bytes`, durably.
+    ///
+    /// # Errors
+    /// When that failed.
+    fn truncate(&mut self, path: &str, bytes: u64) -> Result<(), DirectoryError>;
+
+    /// Removes a file; durable on return.
+    ///
+    /// # Errors
+    /// When that failed.
+    fn remove(&mut self, path: &str) -> Result<(), DirectoryError>;
+}
+
+/// Work on a data directory failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirectoryError {
+    /// The file or directory.
+    pub path: String,
+    /// What was to be done.
+    pub operation: &'static str,
+    /// What the operating system said.
+    pub reason: String,
+    /// Its number for it, 0 if there is none.
+    pub errno: i32,
+}
+
+impl fmt::Display for DirectoryError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "cannot {} {}: {}", self.operation, self.path, self.reason)
+    }
+}
+
+impl core::error::Error for DirectoryError {}

@@ -1,0 +1,259 @@
+//! Replays what former starts have logged, writes down where each of their logs ends, and drops those nobody needs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
+
+use ringmain_shard::recovery::{Recovered, Recovery, RottenLog};
+use ringmain_shard::store::LOG_DIRECTORY;
+use ringmain_wal::block::round_up;
+use ringmain_wal::checkpoint::{self, Checkpoint, CheckpointError, LogExtent};
+use ringmain_wal::group::{Generation, LogId, Sequence, group_bytes};
+use ringmain_wal::names::{log_file_name, parse_log_file_name};
+use ringmain_wal::replay::{
+    LogSource, Lost, ReadFailed, Replay, ReplayConfig, ReplayReport, ReplayedGroup, Rot,
+};
+use ringmain_wal::superblock::Superblock;
+use ringmain_wire::ids::PartitionId;
+
+use super::directory::Directory;
+use super::{BootError, BootReport, LogName};
+
+const CHECKPOINT: &str = "checkpoint";
+/// Bytes of a slot of the checkpoint: room for some ten thousand logs.
+const CHECKPOINT_SLOT_BYTES: usize = 256 * 1024;
+
+/// What all logs gave.
+pub(super) struct Replayed {
+    pub(super) recovered: Recovered,
+    pub(super) report: BootReport,
+    /// The checkpoint as it was found.
+    pub(super) known: Checkpoint,
+    pub(super) logs: Vec<ReplayedLog>,
+}
+
+/// What one log gave.
+pub(super) struct ReplayedLog {
+    generation: Generation,
+    log: LogId,
+    files: RangeInclusive<u32>,
+    report: ReplayReport,
+    /// Every partition that an entry names.
+    partitions: BTreeSet<PartitionId>,
+}
+
+/// Replays every log in the order of generations, and makes durable what was read.
+pub(super) fn replay_logs(directory: &mut dyn Directory, before: &Superblock) -> Result<Replayed, BootError> {
+    let known = load_checkpoint(directory)?;
+    let found = find_logs(directory, before.generation)?;
+    let mut recovery = Recovery::default();
+    let mut report = BootReport::default();
+    let mut logs = Vec::new();
+    let names: BTreeSet<(Generation, LogId)> = found
+        .keys()
+        .copied()
+        .chain(known.logs.iter().map(|extent| (extent.generation, extent.log)))
+        .collect();
+    for (generation, log) in names {
+        let extent = known.logs.iter().find(|extent| (extent.generation, extent.log) == (generation, log));
+        let served_upto = extent.map_or(Sequence::ZERO, |extent| extent.last);
+        let name = LogName { generation: generation.0, log: log.0 };
+        let Some(files) = found.get(&(generation, log)) else {
+            // Served by a former start, and gone since.
+            let rot = Rot { file: 0, position: 0, first: Sequence(1), last: served_upto, lost: Lost::Groups };
+            recovery.handle_rot(&rot, RottenLog { generation, log });
+            report.rot.push((name, rot));
+            continue;
+        };
+        let replayed = replay_log(directory, before, (generation, log), files, served_upto, &mut recovery)?;
+        report.groups += replayed.report.groups;
+        report.cuts.extend(replayed.report.cut.map(|cut| (name, cut)));
+        report.rot.extend(replayed.report.rot.iter().map(|rot| (name, rot.clone())));
+        if extent.is_none() {
+            // First met by this start: a write that never completed may stand in the disk's cache only.
+            for number in files.clone() {
+                directory.sync(&log_file_name(generation, log, number))?;
+            }
+        }
+        logs.push(replayed);
+    }
+    Ok(Replayed { recovered: recovery.finish(), report, known, logs })
+}
+
+/// Notes in the checkpoint where each log ends that is still needed: what is served from now on must never again be
+/// taken for a torn tail. Then gives back the space of all others, and of what no log needs. A log is needed if it says
+/// anything of a partition that `is_live`.
+pub(super) fn settle_logs(
+    directory: &mut dyn Directory,
+    known: Checkpoint,
+    logs: &[ReplayedLog],
+    is_live: impl Fn(&PartitionId) -> bool,
+) -> Result<(), BootError> {
+    let is_needed = |log: &ReplayedLog| !log.report.rot.is_empty() || log.partitions.iter().any(&is_live);
+    let mut extents: Vec<LogExtent> = Vec::new();
+    for replayed in logs.iter().filter(|log| is_needed(log)) {
+        let ReplayedLog { generation, log, .. } = *replayed;
+        let former = known.logs.iter().find(|extent| (extent.generation, extent.log) == (generation, log));
+        let last = replayed.report.last_sequence.max(former.map_or(Sequence::ZERO, |extent| extent.last));
+        extents.push(LogExtent { generation, log, floor: Sequence(1), last });
+    }
+    // A log that vanished stays noted: its loss is told at every start until somebody deals with it.
+    let is_gone = |extent: &&LogExtent| {
+        !logs.iter().any(|log| (log.generation, log.log) == (extent.generation, extent.log))
+    };
+    extents.extend(known.logs.iter().filter(is_gone));
+    extents.sort_by_key(|extent| (extent.generation, extent.log));
+    if known.logs != extents {
+        save_checkpoint(
+            directory,
+            &Checkpoint { write_number: known.write_number + 1, logs: extents, ..known },
+        )?;
+    }
+    for log in logs {
+        trim(directory, log, is_needed(log))?;
+    }
+    Ok(())
+}
+
+/// Makes the checkpoint of a new directory, both slots at their full size, so that writing it never needs room.
+pub(super) fn create_checkpoint(directory: &mut dyn Directory) -> Result<(), BootError> {
+    directory.write(CHECKPOINT, CHECKPOINT_SLOT_BYTES as u64, &vec![0; CHECKPOINT_SLOT_BYTES])?;
+    save_checkpoint(directory, &Checkpoint::default())
+}
+
+fn replay_log(
+    directory: &mut dyn Directory,
+    superblock: &Superblock,
+    (generation, log): (Generation, LogId),
+    files: &RangeInclusive<u32>,
+    served_upto: Sequence,
+    recovery: &mut Recovery,
+) -> Result<ReplayedLog, BootError> {
+    let mut replay = Replay::new(ReplayConfig {
+        generation,
+        log,
+        salt: superblock.log_salt,
+        first_file: *files.start(),
+        last_file: *files.end(),
+        floor: Sequence(1),
+        served_upto,
+    });
+    let mut source = LogFiles { directory, generation, log };
+    let name = log_file_name(generation, log, *files.start());
+    let failed = |error| BootError::Log(format!("replaying the log that begins with {name}: {error}"));
+    let mut partitions = BTreeSet::new();
+    let mut rot_told = 0;
+    loop {
+        let group = replay.next_group(&mut source).map_err(failed)?;
+        let rot = &replay.rot()[rot_told..];
+        rot_told = replay.rot().len();
+        // Lost groups lie before this one; lost entries are this one's own.
+        let (groups, entries): (Vec<_>, Vec<_>) = rot.iter().partition(|rot| rot.lost == Lost::Groups);
+        groups.into_iter().for_each(|rot| recovery.handle_rot(rot, RottenLog { generation, log }));
+        let Some(group) = &group else {
+            break;
+        };
+        let charge = charge_of(group);
+        for (head, bytes) in &group.entries {
+            partitions.insert(head.partition);
+            recovery.apply(head, bytes.clone(), charge);
+        }
+        entries.into_iter().for_each(|rot| recovery.handle_rot(rot, RottenLog { generation, log }));
+    }
+    Ok(ReplayedLog { generation, log, files: files.clone(), report: replay.finish(), partitions })
+}
+
+/// Memory that each batch of a group holds: its share of the group, as when it was written.
+fn charge_of(group: &ReplayedGroup) -> usize {
+    let appends = group.entries.iter().filter(|(_, bytes)| !bytes.is_empty()).count();
+    let bytes: usize = group.entries.iter().map(|(_, bytes)| bytes.len()).sum();
+    group_bytes(group.entries.len(), bytes).checked_div(appends).unwrap_or(0)
+}
+
+/// Gives back the space that a log of a former generation does not need: files it never came to, and what was prepared
+/// behind its last group.
+fn trim(directory: &mut dyn Directory, replayed: &ReplayedLog, is_needed: bool) -> Result<(), BootError> {
+    let ReplayedLog { generation, log, files, report, .. } = replayed;
+    if !report.rot.is_empty() {
+        // Whoever repairs it will want to see all there is.
+        return Ok(());
+    }
+    let (last_file, end) = report.end;
+    for number in files.clone().rev() {
+        let path = log_file_name(*generation, *log, number);
+        if !is_needed || number > last_file {
+            directory.remove(&path)?;
+        } else if number == last_file && directory.file_bytes(&path)?.is_some_and(|bytes| bytes > end) {
+            directory.truncate(&path, end)?;
+        }
+    }
+    Ok(())
+}
+
+/// The files of every log, by generation and shard.
+fn find_logs(
+    directory: &mut dyn Directory,
+    newest: Generation,
+) -> Result<BTreeMap<(Generation, LogId), RangeInclusive<u32>>, BootError> {
+    let mut logs: BTreeMap<(Generation, LogId), RangeInclusive<u32>> = BTreeMap::new();
+    for name in directory.list(LOG_DIRECTORY)? {
+        let path = format!("{LOG_DIRECTORY}/{name}");
+        let Some((generation, log, number)) = parse_log_file_name(&path) else {
+            return Err(BootError::Log(format!(
+                "{path} is not a log file; move it out of the data directory"
+            )));
+        };
+        if generation > newest {
+            return Err(BootError::Identity(format!(
+                "{path} is newer than the superblock (generation {}): an old copy of the superblock was restored, or \
+                 its newer slot rotted; restore the whole data directory from one copy",
+                newest.0
+            )));
+        }
+        let files = logs.entry((generation, log)).or_insert(number..=number);
+        *files = *files.start().min(&number)..=*files.end().max(&number);
+    }
+    Ok(logs)
+}
+
+fn load_checkpoint(directory: &mut dyn Directory) -> Result<Checkpoint, BootError> {
+    let mut slots = [vec![0; CHECKPOINT_SLOT_BYTES], vec![0; CHECKPOINT_SLOT_BYTES]];
+    if directory.file_bytes(CHECKPOINT)?.is_some() {
+        for (place, slot) in slots.iter_mut().enumerate() {
+            directory.read(CHECKPOINT, (place * CHECKPOINT_SLOT_BYTES) as u64, slot)?;
+        }
+    }
+    match checkpoint::choose(&slots[0], &slots[1]) {
+        Ok(checkpoint) => Ok(checkpoint),
+        Err(CheckpointError::Empty) => Ok(Checkpoint::default()),
+        Err(error) => Err(BootError::Log(format!("the data directory cannot be used: {error}"))),
+    }
+}
+
+fn save_checkpoint(directory: &mut dyn Directory, checkpoint: &Checkpoint) -> Result<(), BootError> {
+    let bytes = checkpoint
+        .encode(CHECKPOINT_SLOT_BYTES)
+        .map_err(|error| BootError::Log(format!("too many logs in the data directory: {error}")))?;
+    // What stands behind the used part of a slot is never read: only whole blocks of it are written.
+    let used = round_up(bytes.iter().rposition(|&byte| byte != 0).map_or(0, |place| place + 1));
+    let position = checkpoint.slot() * CHECKPOINT_SLOT_BYTES;
+    Ok(directory.write(CHECKPOINT, position as u64, &bytes[..used])?)
+}
+
+/// The files of one log, as replay reads them.
+struct LogFiles<'a> {
+    directory: &'a mut dyn Directory,
+    generation: Generation,
+    log: LogId,
+}
+
+impl LogSource for LogFiles<'_> {
+    fn read_at(&mut self, file: u32, position: u64, buffer: &mut [u8]) -> Result<usize, ReadFailed> {
+        let path = log_file_name(self.generation, self.log, file);
+        let read = self.directory.read(&path, position, buffer);
+        read.map_err(|error| ReadFailed { errno: error.errno })
+    }
+
+    fn file_bytes(&mut self, file: u32) -> Option<u64> {
+        self.directory.file_bytes(&log_file_name(self.generation, self.log, file)).ok().flatten()
+    }
+}

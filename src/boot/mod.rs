@@ -1,0 +1,195 @@
+//! From a data directory to shards that can serve: identity, generation, replay of all logs, topics.
+//!
+//! Logic over a [`Directory`]; the real one is in `disk`, the simulator has its own. Order matters, and each step is
+//! durable before the next: what was replayed is synced, the checkpoint says where each old log ends, the superblock
+//! takes a new generation. A crash at any point is met by the next start, which does the same again.
+
+pub mod directory;
+pub mod disk;
+
+mod identity;
+mod logs;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ringmain_shard::partition::Partition;
+use ringmain_shard::recovery::Recovered;
+use ringmain_wal::group::{Generation, LogSalt};
+use ringmain_wal::replay::{Cut, Rot};
+use ringmain_wal::superblock::Superblock;
+use ringmain_wire::batch::{BatchError, RecordReader};
+use ringmain_wire::ids::{LeaderEpoch, NodeId, PartitionId};
+
+use crate::host::catalog::{Catalog, Change, UnreadableChange};
+use crate::host::placement;
+use directory::{Directory, DirectoryError};
+use logs::{Replayed, replay_logs, settle_logs};
+
+/// What a node is started as.
+#[derive(Clone, Copy, Debug)]
+pub struct BootOptions {
+    /// The node.
+    pub node: NodeId,
+    /// Shards it will have.
+    pub shards: u16,
+    /// Used where the directory is new.
+    pub entropy: Entropy,
+}
+
+/// Random bytes for the names of a new data directory.
+#[derive(Clone, Copy, Debug)]
+pub struct Entropy {
+    /// Names the cluster.
+    pub cluster_id: [u8; 16],
+    /// Names the disk.
+    pub disk_id: [u8; 16],
+    /// The directory's secret.
+    pub salt: LogSalt,
+}
+
+/// A node ready to be spread over its shards.
+#[derive(Debug)]
+pub struct Booted {
+    /// Whose directory it is, under its new generation.
+    pub superblock: Superblock,
+    /// The topics.
+    pub catalog: Catalog,
+    /// Partitions by shard; the metadata log is among shard 0's.
+    pub partitions: Vec<Vec<Partition>>,
+    /// Those that were found damaged.
+    pub damaged: BTreeSet<PartitionId>,
+    /// What there is to tell.
+    pub report: BootReport,
+}
+
+impl Booted {
+    /// The epoch under which this start leads its partitions: generations rise with every start, durably.
+    pub fn leader_epoch(&self) -> LeaderEpoch {
+        LeaderEpoch(i32::try_from(self.superblock.generation.0).unwrap_or(i32::MAX))
+    }
+}
+
+/// What a start found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BootReport {
+    /// The directory was new.
+    pub is_new: bool,
+    /// Log groups replayed.
+    pub groups: u64,
+    /// Torn tails that were cut, by log.
+    pub cuts: Vec<(LogName, Cut)>,
+    /// Damage to what was durable, by log.
+    pub rot: Vec<(LogName, Rot)>,
+}
+
+/// A log: generation and shard that wrote it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LogName {
+    /// The generation.
+    pub generation: u32,
+    /// The shard.
+    pub log: u16,
+}
+
+/// Why a node cannot start.
+#[derive(Debug)]
+pub enum BootError {
+    /// The directory cannot be read or written.
+    Directory(DirectoryError),
+    /// Its identity is not what was asked for, or cannot be read.
+    Identity(String),
+    /// Its logs cannot be read.
+    Log(String),
+    /// The metadata log was damaged: no topic can be trusted.
+    MetadataDamaged,
+    /// A record of the metadata log cannot be read.
+    Metadata(UnreadableChange),
+    /// A batch of the metadata log cannot be read.
+    MetadataBatch(BatchError),
+}
+
+impl core::fmt::Display for BootError {
+    fn fmt(&self, out: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Directory(error) => write!(out, "{error}"),
+            Self::Identity(problem) | Self::Log(problem) => out.write_str(problem),
+            Self::MetadataDamaged => out.write_str(
+                "the metadata log is damaged, so no topic can be trusted; restore the data directory from a copy",
+            ),
+            Self::Metadata(error) => write!(out, "the metadata log holds {error}"),
+            Self::MetadataBatch(error) => write!(out, "the metadata log holds a batch that cannot be read: {error}"),
+        }
+    }
+}
+
+impl core::error::Error for BootError {}
+
+impl From<DirectoryError> for BootError {
+    fn from(error: DirectoryError) -> Self {
+        Self::Directory(error)
+    }
+}
+
+/// Makes a node of what `directory` holds, creating it if it is empty.
+///
+/// # Errors
+/// When the directory is another node's, newer, damaged beyond serving, or fails.
+pub fn boot(directory: &mut dyn Directory, options: BootOptions) -> Result<Booted, BootError> {
+    let before = identity::load(directory, options)?;
+    let Replayed { mut recovered, mut report, known, logs } = replay_logs(directory, &before)?;
+    let metadata = recovered.take(PartitionId::METADATA, LeaderEpoch(0));
+    let (catalog, created) = read_catalog(&metadata)?;
+    settle_logs(directory, known, &logs, |id| {
+        *id == PartitionId::METADATA || catalog.topic_of(*id).is_some()
+    })?;
+    let superblock = identity::begin_generation(directory, &before, options.shards)?;
+    let (partitions, damaged) = distribute(&catalog, &created, metadata, recovered, options.shards);
+    report.is_new = before.generation == Generation(0);
+    Ok(Booted { superblock, catalog, partitions, damaged, report })
+}
+
+/// When each partition was created: the leader epoch, and so the generation, of the change that did.
+type CreatedIn = BTreeMap<PartitionId, LeaderEpoch>;
+
+fn read_catalog(metadata: &Partition) -> Result<(Catalog, CreatedIn), BootError> {
+    /// Changes are small and never compressed.
+    const DECOMPRESSED_BYTES_MAX: usize = 1 << 20;
+    if metadata.is_damaged() {
+        return Err(BootError::MetadataDamaged);
+    }
+    let mut catalog = Catalog::default();
+    let mut created = CreatedIn::new();
+    for batch in metadata.tail().batches() {
+        let epoch = metadata.epochs().at(batch.base_offset).unwrap_or_default();
+        let mut records =
+            RecordReader::new(&batch.bytes, DECOMPRESSED_BYTES_MAX).map_err(BootError::MetadataBatch)?;
+        while let Some(record) = records.next() {
+            let record = record.map_err(BootError::MetadataBatch)?;
+            let change = Change::decode(record.value.unwrap_or_default()).map_err(BootError::Metadata)?;
+            let changes = catalog.apply(&change);
+            created.extend(changes.created.into_iter().map(|id| (id, epoch)));
+        }
+    }
+    Ok((catalog, created))
+}
+
+/// Gives every partition of the catalog to its shard. What the logs hold of others was deleted.
+fn distribute(
+    catalog: &Catalog,
+    created: &CreatedIn,
+    metadata: Partition,
+    mut recovered: Recovered,
+    shards: u16,
+) -> (Vec<Vec<Partition>>, BTreeSet<PartitionId>) {
+    let mut partitions: Vec<Vec<Partition>> = (0..shards).map(|_| Vec::new()).collect();
+    let mut damaged = BTreeSet::new();
+    for id in catalog.topics().flat_map(|topic| topic.partition_ids()) {
+        let partition = recovered.take(id, created.get(&id).copied().unwrap_or_default());
+        if partition.is_damaged() {
+            damaged.insert(id);
+        }
+        partitions[usize::from(placement::owner(id, shards).get())].push(partition);
+    }
+    partitions[0].push(metadata);
+    (partitions, damaged)
+}

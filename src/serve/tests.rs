@@ -1,0 +1,141 @@
+//! A whole node on real files and sockets, stopped and started again.
+
+use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
+
+use ringmain_client::blocking::Client;
+use ringmain_client::{ClientConfig, ConsumerConfig, Fetched, ProduceRecord, ProducerConfig, Start};
+use ringmain_wire::ids::{Offset, PartitionIndex, TimestampMs};
+use ringmain_wire::native::messages::CreateTopicRequest;
+
+use super::*;
+
+/// A node that runs until it is dropped.
+struct Running {
+    address: SocketAddr,
+    doorbells: Vec<Doorbell>,
+    thread: Option<thread::JoinHandle<Result<(), ServeError>>>,
+}
+
+impl Running {
+    fn start(data_dir: &Path, shards: u16) -> Self {
+        let options = ServeOptions {
+            data_dir: data_dir.to_owned(),
+            node: NodeId(1),
+            shards,
+            native: SocketAddr::from(([127, 0, 0, 1], 0)),
+            native_shards: None,
+            spin: Duration::ZERO,
+            pin_cores: false,
+            json: false,
+            warnings: Vec::new(),
+        };
+        let (sender, receiver) = mpsc::channel();
+        let thread = thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let mut stop = StopSignals::listen().unwrap();
+                let mut node = start(&options)?;
+                node.wait_until_listening(&mut stop).await?;
+                sender.send((node.native, node.shards.doorbells().to_vec())).unwrap();
+                node.run(&mut stop).await
+            })
+        });
+        let (address, doorbells) = receiver.recv().expect("the node starts");
+        Self { address, doorbells, thread: Some(thread) }
+    }
+
+    fn client(&self) -> Client {
+        Client::connect(&self.address.to_string(), ClientConfig::default()).unwrap()
+    }
+
+    fn stop(mut self) {
+        self.doorbells.iter().for_each(Doorbell::request_shutdown);
+        self.thread.take().unwrap().join().unwrap().unwrap();
+    }
+}
+
+fn directory() -> tempfile::TempDir {
+    // Not the system's: it may be in memory.
+    tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR").to_owned() + "/target").unwrap()
+}
+
+fn produce(client: &Client, topic: &str, range: std::ops::Range<u32>) {
+    let producer = client.producer(ProducerConfig::default());
+    let deliveries: Vec<_> = range
+        .map(|number| {
+            let value = number.to_string();
+            let record = ProduceRecord {
+                partition: Some(PartitionIndex(number % 4)),
+                timestamp: TimestampMs(1_000 + i64::from(number)),
+                key: None,
+                value: Some(value.as_bytes()),
+                headers: &[],
+            };
+            producer.send(topic, &record).unwrap()
+        })
+        .collect();
+    for delivery in deliveries {
+        delivery.wait().unwrap();
+    }
+}
+
+fn consume(client: &Client, topic: &str, count: usize) -> Vec<Vec<u32>> {
+    let consumer = client.consumer(ConsumerConfig::default());
+    let starts: Vec<_> = (0..4).map(|partition| (PartitionIndex(partition), Start::Beginning)).collect();
+    consumer.assign_all(topic, &starts).unwrap();
+    let mut found = vec![Vec::new(); 4];
+    while found.iter().map(Vec::len).sum::<usize>() < count {
+        match consumer.next().unwrap() {
+            Fetched::Records { records, .. } => {
+                for record in records {
+                    let partition = &mut found[record.partition.get() as usize];
+                    assert_eq!(record.offset, Offset(partition.len() as i64));
+                    partition
+                        .push(str::from_utf8(record.value.as_deref().unwrap()).unwrap().parse().unwrap());
+                }
+            }
+            Fetched::Failed { error, .. } => panic!("{error}"),
+        }
+    }
+    found
+}
+
+#[test]
+fn records_survive_restarts_with_fewer_and_more_shards() {
+    let directory = directory();
+    let mut written = 0;
+    for shards in [2, 1, 3] {
+        let node = Running::start(directory.path(), shards);
+        let client = node.client();
+        if written == 0 {
+            let request = CreateTopicRequest {
+                name: "orders".to_owned(),
+                partitions: 4,
+                replication_factor: 1,
+                ..Default::default()
+            };
+            client.create_topic(request).unwrap();
+        }
+        produce(&client, "orders", written..written + 1_000);
+        written += 1_000;
+        for (partition, values) in consume(&client, "orders", written as usize).into_iter().enumerate() {
+            let expected: Vec<u32> =
+                (0..written).filter(|number| *number as usize % 4 == partition).collect();
+            assert_eq!(values, expected, "partition {partition} with {shards} shards");
+        }
+        drop(client);
+        node.stop();
+    }
+}
+
+#[test]
+fn a_directory_in_use_is_refused_by_name() {
+    let directory = directory();
+    let node = Running::start(directory.path(), 1);
+    let error = DataDirectory::lock(directory.path()).map(drop).unwrap_err();
+    let error = ServeError::locking(directory.path(), error);
+    assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
+    node.stop();
+}

@@ -1,0 +1,28 @@
+//! The only place that reads a clock: these tests run in real time.
+
+use std::time::{Duration, Instant};
+
+/// Time since it was started.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stopwatch(Instant);
+
+impl Stopwatch {
+    /// Starts now.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "kills land in real time, and every wait for a process is bounded"
+    )]
+    pub(super) fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// How long ago that was.
+    pub(super) fn elapsed(self) -> Duration {
+        self.0.elapsed()
+    }
+
+    /// What is left of `limit`; none once it is over.
+    pub(super) fn left_of(self, limit: Duration) -> Option<Duration> {
+        limit.checked_sub(self.elapsed()).filter(|left| !left.is_zero())
+    }
+}

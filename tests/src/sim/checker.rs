@@ -1,0 +1,492 @@
+//! Says whether what was observed keeps the promises. Knows nothing of workload and faults but what it is told.
+//!
+//! The invariants are those of a single node: an acknowledged record is there once, with the same bytes, at its
+//! acknowledged offset, after every start (I1); offsets are dense (I7); what was shown never changes (I8); a batch of an
+//! idempotent producer lands once and in order (I11); marks and epochs never fall; deleted topics stay deleted.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ringmain_client::core::RecordTag;
+use ringmain_shard::partition::Partition;
+use ringmain_wire::batch::{self, RecordReader};
+use ringmain_wire::ids::{
+    LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, ProducerSequence, TopicId,
+};
+
+use super::records::{Values, tag_of};
+
+/// A broken promise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which promise.
+    pub invariant: &'static str,
+    /// How it was broken.
+    pub what: String,
+}
+
+/// Fails with an invariant and a message.
+macro_rules! ensure {
+    ($holds:expr, $invariant:literal, $($what:tt)*) => {
+        if !$holds {
+            return Err(Violation { invariant: $invariant, what: format!($($what)*) });
+        }
+    };
+}
+
+/// What the checker is told before a record is given to a producer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Intent {
+    /// When, in nanoseconds.
+    pub(super) at: u64,
+    /// Where to.
+    pub(super) partition: PartitionId,
+    /// By which producer, over all clients.
+    pub(super) producer: u64,
+    /// Whether it may land once only.
+    pub(super) idempotent: bool,
+    /// Bytes of its value.
+    pub(super) value_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Sent {
+    intent: Intent,
+    acknowledged: bool,
+    /// Acknowledged without an offset: it is there, wherever.
+    somewhere: bool,
+}
+
+/// What is known of one partition.
+#[derive(Debug, Default)]
+struct History {
+    /// What was shown, acknowledged or recovered: it has to stay.
+    shown: BTreeMap<Offset, RecordTag>,
+    /// When cuts were asked for in the current start, and where they cut.
+    truncations: Vec<(u64, Offset)>,
+    /// Records below may be gone.
+    log_start_asked: Offset,
+    log_start: Offset,
+    high_watermark: Offset,
+    /// Whether anything was ever cut, so that gaps in a producer's sequence are explained.
+    ever_truncated: bool,
+    /// Reported as damaged: what is lost, is.
+    damaged: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+struct TopicLife {
+    name: String,
+    created: bool,
+    gone: bool,
+}
+
+/// The checker of one run.
+#[derive(Debug)]
+pub(super) struct Checker {
+    values: Values,
+    records: Vec<Sent>,
+    histories: BTreeMap<PartitionId, History>,
+    topics: BTreeMap<TopicId, TopicLife>,
+    /// By name: deletions asked for whose outcome is not known.
+    deletions_open: BTreeMap<String, u64>,
+    leader_epoch: Option<LeaderEpoch>,
+}
+
+type Checked = Result<(), Violation>;
+
+impl Checker {
+    pub(super) fn new() -> Self {
+        Self {
+            values: Values::new(),
+            records: Vec::new(),
+            histories: BTreeMap::new(),
+            topics: BTreeMap::new(),
+            deletions_open: BTreeMap::new(),
+            leader_epoch: None,
+        }
+    }
+
+    /// Where values come from.
+    pub(super) fn values(&self) -> &Values {
+        &self.values
+    }
+
+    /// The tag of the next record.
+    pub(super) fn next_tag(&self) -> RecordTag {
+        RecordTag(self.records.len() as u64)
+    }
+
+    /// The record with the next tag was given to a producer.
+    pub(super) fn handle_sent(&mut self, intent: Intent) {
+        self.records.push(Sent { intent, acknowledged: false, somewhere: false });
+    }
+
+    /// A record was acknowledged. Gives the partition it was sent to.
+    pub(super) fn handle_acknowledged(
+        &mut self,
+        tag: RecordTag,
+        offset: Option<Offset>,
+    ) -> Result<PartitionId, Violation> {
+        let sent = &mut self.records[tag.0 as usize];
+        ensure!(!sent.acknowledged, "I1", "record {} was acknowledged twice", tag.0);
+        sent.acknowledged = true;
+        let partition = sent.intent.partition;
+        match offset {
+            Some(offset) => self.show(partition, offset, tag, "acknowledged")?,
+            None => sent.somewhere = true,
+        }
+        Ok(partition)
+    }
+
+    /// A producer was told that its sequence does not fit.
+    pub(super) fn handle_sequence_refused(&mut self, tag: RecordTag) -> Checked {
+        let partition = self.records[tag.0 as usize].intent.partition;
+        let history = self.histories.entry(partition).or_default();
+        ensure!(
+            history.ever_truncated || history.damaged,
+            "I11",
+            "record {} for {partition} was refused for its sequence, though nothing was ever cut there",
+            tag.0
+        );
+        Ok(())
+    }
+
+    /// A consumer was given a record.
+    pub(super) fn handle_consumed(
+        &mut self,
+        partition: PartitionId,
+        offset: Offset,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+    ) -> Checked {
+        let tag = self.recognise(partition, offset, key, value)?;
+        self.show(partition, offset, tag, "consumed")
+    }
+
+    /// A cut was asked for: records of the partition from `end` on may be gone, or come back after a crash.
+    pub(super) fn handle_truncation(&mut self, at: u64, partition: PartitionId, end: Offset) {
+        let history = self.histories.entry(partition).or_default();
+        history.truncations.push((at, end));
+        history.ever_truncated = true;
+        history.high_watermark = history.high_watermark.min(end);
+    }
+
+    /// Records below `offset` are no longer wanted.
+    pub(super) fn handle_log_start(&mut self, partition: PartitionId, offset: Offset) {
+        let history = self.histories.entry(partition).or_default();
+        history.log_start_asked = history.log_start_asked.max(offset);
+    }
+
+    /// A topic was created.
+    pub(super) fn handle_created(&mut self, topic: TopicId, name: &str) -> Checked {
+        let life = self.topics.entry(topic).or_default();
+        ensure!(!life.created, "topics", "topic {topic} was created twice");
+        *life = TopicLife { name: name.to_owned(), created: true, gone: life.gone };
+        Ok(())
+    }
+
+    /// Somebody wants the topic of that name deleted, whichever it will be.
+    pub(super) fn handle_deletion_asked(&mut self, name: &str) {
+        *self.deletions_open.entry(name.to_owned()).or_default() += 1;
+    }
+
+    /// The broker answered a deletion: this topic is gone, or none.
+    pub(super) fn handle_deletion_answered(&mut self, name: &str, topic: Option<TopicId>) {
+        *self.deletions_open.entry(name.to_owned()).or_default() -= 1;
+        if let Some(topic) = topic {
+            self.topics.entry(topic).or_default().gone = true;
+        }
+    }
+
+    /// Whether a topic of that name was deleted.
+    pub(super) fn was_deleted(&self, name: &str) -> bool {
+        self.topics.values().any(|life| life.gone && life.name == name)
+    }
+
+    /// The marks of a partition as its shard has them at any time.
+    pub(super) fn check_marks(&mut self, partition: &Partition) -> Checked {
+        let id = partition.id();
+        let (log_start, high_watermark, end) =
+            (partition.log_start(), partition.high_watermark(), partition.end());
+        let history = self.histories.entry(id).or_default();
+        ensure!(
+            history.high_watermark <= high_watermark,
+            "I6",
+            "the high watermark of {id} fell from {} to {high_watermark}",
+            history.high_watermark
+        );
+        ensure!(
+            history.log_start <= log_start,
+            "I6",
+            "the log start of {id} fell from {} to {log_start}",
+            history.log_start
+        );
+        ensure!(
+            log_start <= high_watermark && high_watermark <= end,
+            "I7",
+            "the marks of {id} are out of order: log start {log_start}, high watermark {high_watermark}, end {end}"
+        );
+        ensure!(
+            log_start <= history.log_start_asked,
+            "I1",
+            "the log start of {id} is {log_start}, and only {} was asked for",
+            history.log_start_asked
+        );
+        history.high_watermark = high_watermark;
+        history.log_start = log_start;
+        Ok(())
+    }
+
+    /// A node has started, and leads under this epoch.
+    pub(super) fn handle_started(&mut self, epoch: LeaderEpoch) -> Checked {
+        ensure!(
+            self.leader_epoch.is_none_or(|before| before < epoch),
+            "I5",
+            "a start leads under {epoch}, the one before did under {:?}",
+            self.leader_epoch
+        );
+        self.leader_epoch = Some(epoch);
+        Ok(())
+    }
+
+    /// The topics that a node knows while no change is on its way.
+    pub(super) fn check_topics(&mut self, topics: &BTreeSet<TopicId>) -> Checked {
+        for (topic, life) in &mut self.topics {
+            let there = topics.contains(topic);
+            let may_be_gone = self.deletions_open.get(&life.name).is_some_and(|&open| open > 0);
+            ensure!(!(life.gone && there), "topics", "topic {topic} was deleted and is there");
+            ensure!(
+                there || !life.created || life.gone || may_be_gone,
+                "topics",
+                "topic {topic} ({}) was created and is gone",
+                life.name
+            );
+            life.gone |= !there;
+        }
+        for &topic in topics {
+            self.topics.entry(topic).or_default();
+        }
+        Ok(())
+    }
+
+    /// The whole of a partition, as a start has recovered it or as it is when all is at rest.
+    pub(super) fn check_contents(
+        &mut self,
+        partition: &Partition,
+        recovered: bool,
+        rot_reported: bool,
+    ) -> Checked {
+        let id = partition.id();
+        let found = self.read(partition)?;
+        let mut history = self.histories.remove(&id).unwrap_or_default();
+        history.damaged |= partition.is_damaged();
+        ensure!(!partition.is_damaged() || rot_reported, "I14", "{id} is read-only though nothing rotted");
+        let checked = self.compare(&history, partition, &found);
+        if recovered {
+            history.truncations.clear();
+            history.shown = found.into_iter().collect();
+            history.high_watermark = partition.high_watermark();
+            history.log_start = partition.log_start();
+        }
+        self.histories.insert(id, history);
+        checked
+    }
+
+    fn compare(&self, history: &History, partition: &Partition, found: &[(Offset, RecordTag)]) -> Checked {
+        let id = partition.id();
+        if history.damaged {
+            return Ok(());
+        }
+        let end = partition.high_watermark();
+        ensure!(
+            end >= history.high_watermark,
+            "I6",
+            "{id} has recovered to {end}, and {} was shown",
+            history.high_watermark
+        );
+        ensure!(
+            partition.log_start() >= history.log_start && partition.log_start() <= history.log_start_asked,
+            "I6",
+            "{id} begins at {}, it began at {} and {} was asked for",
+            partition.log_start(),
+            history.log_start,
+            history.log_start_asked
+        );
+        let by_offset: BTreeMap<Offset, RecordTag> = found.iter().copied().collect();
+        for (&offset, &tag) in &history.shown {
+            let holds = by_offset.get(&offset) == Some(&tag);
+            ensure!(
+                holds || offset < partition.log_start() || self.is_excused(history, offset, tag),
+                "I1",
+                "record {} was shown or acknowledged at offset {offset} of {id}, and {:?} is there; log start {}, end {end}",
+                tag.0,
+                by_offset.get(&offset).map(|tag| tag.0),
+                partition.log_start()
+            );
+        }
+        let tags: BTreeSet<RecordTag> = found.iter().map(|&(_, tag)| tag).collect();
+        for (number, sent) in self.records.iter().enumerate().filter(|(_, sent)| sent.somewhere) {
+            let tag = RecordTag(number as u64);
+            ensure!(
+                sent.intent.partition != id
+                    || tags.contains(&tag)
+                    || history.ever_truncated
+                    || partition.log_start() > Offset::ZERO,
+                "I1",
+                "record {number} was acknowledged without an offset, and {id} does not hold it"
+            );
+        }
+        self.check_order(id, found)
+    }
+
+    /// Idempotent producers: each record once, acknowledged ones in the order in which they were given.
+    fn check_order(&self, id: PartitionId, found: &[(Offset, RecordTag)]) -> Checked {
+        let mut seen = BTreeMap::new();
+        let mut newest: BTreeMap<u64, RecordTag> = BTreeMap::new();
+        for &(offset, tag) in found {
+            let sent = &self.records[tag.0 as usize];
+            if !sent.intent.idempotent {
+                continue;
+            }
+            let before = seen.insert(tag, offset);
+            ensure!(
+                before.is_none(),
+                "I11",
+                "record {} of an idempotent producer is at offsets {before:?} and {offset} of {id}",
+                tag.0
+            );
+            if sent.acknowledged {
+                let before = newest.insert(sent.intent.producer, tag);
+                ensure!(
+                    before.is_none_or(|before| before < tag),
+                    "I11",
+                    "records {before:?} and {tag:?} of one producer are in the wrong order in {id}"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a partition's shown records, and checks the format's rules on the way.
+    fn read(&self, partition: &Partition) -> Result<Vec<(Offset, RecordTag)>, Violation> {
+        let id = partition.id();
+        let mut found = Vec::new();
+        let mut batches: BTreeSet<(ProducerId, ProducerEpoch, ProducerSequence)> = BTreeSet::new();
+        let (mut next, mut epoch) = (None, LeaderEpoch(0));
+        for stored in
+            partition.tail().batches().filter(|stored| stored.next_offset <= partition.high_watermark())
+        {
+            let header = batch::check(&stored.bytes).map_err(|error| Violation {
+                invariant: "I8",
+                what: format!("{id} holds a bad batch: {error}"),
+            })?;
+            let base = header.base_offset;
+            ensure!(
+                next.is_none_or(|next| next == base) && (next.is_some() || base <= partition.log_start()),
+                "I7",
+                "{id} has a gap before offset {base}: expected {next:?}, log start {}",
+                partition.log_start()
+            );
+            next = Some(header.next_offset());
+            ensure!(
+                header.leader_epoch >= epoch,
+                "I7",
+                "the leader epoch of {id} falls from {epoch} to {} at {base}",
+                header.leader_epoch
+            );
+            epoch = header.leader_epoch;
+            let once = (header.producer, header.producer_epoch, header.base_sequence);
+            ensure!(
+                !header.is_idempotent() || batches.insert(once),
+                "I11",
+                "{id} holds the batch {once:?} twice, the second time at {base}"
+            );
+            if id == PartitionId::METADATA {
+                continue;
+            }
+            let unreadable = |error| Violation {
+                invariant: "I8",
+                what: format!("{id} holds an unreadable batch: {error}"),
+            };
+            let mut records = RecordReader::new(&stored.bytes, 1 << 20).map_err(unreadable)?;
+            while let Some(record) = records.next() {
+                let record = record.map_err(unreadable)?;
+                let tag = self.recognise(id, record.offset, record.key, record.value)?;
+                if record.offset >= partition.log_start() {
+                    found.push((record.offset, tag));
+                }
+            }
+        }
+        ensure!(
+            next.unwrap_or(partition.log_start()) == partition.high_watermark(),
+            "I7",
+            "{id} ends at {} and holds records to {next:?}, log start {}",
+            partition.high_watermark(),
+            partition.log_start()
+        );
+        Ok(found)
+    }
+
+    /// Which record it is; it must be one that was sent there, with the bytes it was sent with.
+    fn recognise(
+        &self,
+        partition: PartitionId,
+        offset: Offset,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+    ) -> Result<RecordTag, Violation> {
+        let tag = tag_of(key).filter(|tag| tag.0 < self.records.len() as u64);
+        let Some(tag) = tag else {
+            let what = format!("{partition} holds something that nobody sent at offset {offset}");
+            return Err(Violation { invariant: "I8", what });
+        };
+        let intent = self.records[tag.0 as usize].intent;
+        ensure!(
+            intent.partition == partition,
+            "I8",
+            "record {} was sent to {} and is in {partition}",
+            tag.0,
+            intent.partition
+        );
+        ensure!(
+            value == Some(self.values.of(tag, intent.value_bytes)),
+            "I8",
+            "record {} has other bytes than it was sent with, at offset {offset} of {partition}",
+            tag.0
+        );
+        Ok(tag)
+    }
+
+    /// A record was shown at an offset.
+    fn show(&mut self, partition: PartitionId, offset: Offset, tag: RecordTag, how: &str) -> Checked {
+        let history = self.histories.remove(&partition).unwrap_or_default();
+        let before = history.shown.get(&offset).copied();
+        let excused = |tag| self.is_excused(&history, offset, tag);
+        let outcome = match before {
+            Some(before) if before == tag => Ok(false),
+            Some(before) if excused(before) && !excused(tag) => Ok(true),
+            Some(_) if excused(tag) => Ok(false),
+            Some(before) => Err(Violation {
+                invariant: "I8",
+                what: format!(
+                    "record {} was {how} at offset {offset} of {partition}, where record {} was shown before",
+                    tag.0, before.0
+                ),
+            }),
+            None => Ok(true),
+        };
+        let entry = self.histories.entry(partition).or_insert(history);
+        if outcome? {
+            entry.shown.insert(offset, tag);
+        }
+        Ok(())
+    }
+
+    /// Whether a record that was shown may be gone from its offset: a cut was asked for after it was sent.
+    fn is_excused(&self, history: &History, offset: Offset, tag: RecordTag) -> bool {
+        let sent_at = self.records[tag.0 as usize].intent.at;
+        offset < history.log_start_asked
+            || history.damaged
+            || history.truncations.iter().any(|&(at, end)| end <= offset && sent_at <= at)
+    }
+}

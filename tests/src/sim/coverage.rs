@@ -1,0 +1,103 @@
+//! What a run met, counted: a simulator that never met a thing says nothing about it.
+
+/// Declares the counters with their names.
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+        /// Counts of what was met.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Coverage {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl Coverage {
+            /// The counters with their names.
+            pub fn rows(&self) -> Vec<(&'static str, u64)> {
+                vec![$(($text, self.$name)),*]
+            }
+
+            /// Adds those of another run.
+            pub fn add(&mut self, other: &Self) {
+                $(self.$name += other.$name;)*
+            }
+        }
+    };
+}
+
+counters! {
+    /// Kills of the process.
+    kills = "kills",
+    /// Losses of power.
+    power_losses = "losses of power",
+    /// Ends with log groups being written.
+    crash_with_groups_in_flight = "crash with groups in flight",
+    /// Groups of which the disk kept a part.
+    torn_groups = "torn group",
+    /// Files that show what files of older generations held.
+    stale_files = "stale sectors in a file",
+    /// Crashes while starting.
+    boot_crashes = "crash while starting",
+    /// Starts.
+    starts = "starts",
+    /// Starts with another number of shards.
+    shard_changes = "restart with another shard count",
+    /// Stops in order.
+    shutdowns = "stop in order",
+    /// Records acknowledged.
+    acknowledged = "records acknowledged",
+    /// Records consumed.
+    consumed = "records consumed",
+    /// Batches recognised that a former start had stored.
+    dedup_after_restart = "deduplication after restart",
+    /// Batches recognised within a start.
+    dedup = "deduplication",
+    /// Truncations that cut something.
+    truncations = "truncation",
+    /// Crashes before a truncation was durable.
+    truncations_interrupted = "truncation interrupted by a crash",
+    /// Log starts moved.
+    log_starts = "log start moved",
+    /// Torn tails reported.
+    cuts = "cut reported",
+    /// Rot reported.
+    rot = "rot reported",
+    /// Bits flipped.
+    flips = "bits flipped",
+    /// Flips within a group that was durable for certain.
+    rot_expected = "bit flipped below a mark",
+    /// Stops because the disk failed.
+    storage_stops = "stop after a disk error",
+    /// Operations refused by a full disk.
+    disk_full = "disk full",
+    /// Produces refused because the disk was full.
+    disk_full_refusals = "produce refused, disk full",
+    /// Produces refused for want of memory.
+    budget = "budget reached",
+    /// Batches sent to another shard.
+    cross_shard_produce = "produce across shards",
+    /// Fetches sent to another shard.
+    cross_shard_fetch = "fetch across shards",
+    /// Connections whose client did not read.
+    stalled = "stalled connection",
+    /// Connections cut with bytes under way.
+    cut_connections = "connection cut with bytes under way",
+    /// Groups in a later file than the first.
+    file_rolls = "file roll",
+    /// Groups that only carry a mark.
+    mark_groups = "mark-only group",
+    /// Large frames received into a buffer of their own.
+    large_receives = "large frame received in place",
+    /// Topics created.
+    topics_created = "topic created",
+    /// Topics deleted.
+    topics_deleted = "topic deleted",
+    /// Topics created again under a name that was deleted.
+    topics_recreated = "topic created again",
+    /// Partitions added.
+    partitions_added = "partitions added",
+    /// Partitions found damaged.
+    damaged = "partition opened read-only",
+    /// Standstills of a shard.
+    pauses = "shard paused",
+    /// Jumps of the wall clock.
+    clock_jumps = "clock jump",
+}

@@ -1,0 +1,70 @@
+//! Log files as an observer sees them: which groups lie where, and up to which one all was durable for certain.
+
+use std::collections::BTreeMap;
+
+use ringmain_wal::block::BLOCK_BYTES;
+use ringmain_wal::group::{Generation, GroupHeader, LogId, LogSalt, Sequence, parse};
+use ringmain_wal::names::parse_log_file_name;
+
+use super::disk::Disk;
+
+/// All groups of all logs at one moment.
+#[derive(Debug)]
+pub(super) struct LogImage {
+    /// By file and position.
+    groups: BTreeMap<(String, u64), Seen>,
+    /// By log: the highest mark in an intact header.
+    marks: BTreeMap<(Generation, LogId), Sequence>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    log: (Generation, LogId),
+    sequence: Sequence,
+    length: u64,
+    intact: bool,
+}
+
+impl LogImage {
+    /// What the disk holds now.
+    pub(super) fn of(disk: &Disk, salt: LogSalt) -> Self {
+        let mut image = Self { groups: BTreeMap::new(), marks: BTreeMap::new() };
+        for name in disk.list("logs") {
+            let path = format!("logs/{name}");
+            let named = parse_log_file_name(&path).zip(disk.find(&path));
+            let Some(((generation, log, _), inode)) = named else { continue };
+            let mut bytes = vec![0; disk.file_bytes(inode) as usize];
+            disk.read(inode, 0, &mut bytes);
+            for position in (0..bytes.len()).step_by(BLOCK_BYTES) {
+                let Ok(header) = GroupHeader::decode(&bytes[position..], salt) else { continue };
+                if (header.generation, header.log) != (generation, log) {
+                    continue;
+                }
+                let end = bytes.len().min(position + header.length as usize);
+                let seen = Seen {
+                    log: (generation, log),
+                    sequence: header.sequence,
+                    length: u64::from(header.length),
+                    intact: parse(&bytes[position..end], salt).is_ok(),
+                };
+                image.groups.insert((path.clone(), position as u64), seen);
+                let mark = image.marks.entry((generation, log)).or_insert(Sequence::ZERO);
+                *mark = (*mark).max(header.durable_upto);
+            }
+        }
+        image
+    }
+
+    /// Whether flips at these places have damaged a group of which what is left says that it was durable.
+    pub(super) fn is_rot(&self, after: &Self, flips: &[(String, u64)]) -> bool {
+        flips.iter().any(|(path, position)| {
+            let hit = self.groups.iter().find(|((file, start), seen)| {
+                file == path && (*start..*start + seen.length).contains(position)
+            });
+            let Some((place, seen)) = hit.filter(|(_, seen)| seen.intact) else { return false };
+            let damaged = after.groups.get(place).is_none_or(|left| !left.intact);
+            let durable = after.marks.get(&seen.log).is_some_and(|&mark| seen.sequence <= mark);
+            damaged && durable
+        })
+    }
+}

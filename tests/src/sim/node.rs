@@ -1,0 +1,426 @@
+//! The node's process: how it starts on what the disk holds, and the ways in which it ends.
+
+use std::collections::BTreeSet;
+
+use ringmain::boot::{BootError, BootOptions, Booted, Entropy, boot};
+use ringmain::host::{HostConfig, Identity, ShardHost};
+use ringmain_shard::effect::StopReason;
+use ringmain_shard::partition::Partition;
+use ringmain_shard::store::StoreConfig;
+use ringmain_wal::commit::GroupCommitConfig;
+use ringmain_wal::group::{LogId, LogSalt};
+use ringmain_wire::ids::{LeaderEpoch, NodeId, PartitionId, ShardId, TopicId};
+use ringmain_wire::native::messages::ShardEndpoint;
+
+use super::MILLISECOND;
+use super::carrier::{Arrival, Shard};
+use super::checker::Violation;
+use super::directory::{SimDirectory, Trouble};
+use super::log_image::LogImage;
+use super::plan::Ending;
+use super::queue::Happening;
+use super::world::{Phase, Step, World};
+
+/// Port that all shards share.
+pub(super) const SHARED_PORT: u16 = 7092;
+/// Port of shard 0; the others follow.
+pub(super) const SHARD_PORT: u16 = 7100;
+/// Shards of a node that nobody gave another number.
+const SHARDS: u16 = 2;
+
+/// The one node.
+#[derive(Debug, Default)]
+pub(super) struct Node {
+    /// None while it is down.
+    shards: Vec<Shard>,
+    starts: u64,
+    shards_before: Option<u16>,
+    salt: LogSalt,
+    /// Ends at one of the next effects.
+    armed: Option<Ending>,
+    stopping: bool,
+    given_up: bool,
+    /// Bits were flipped.
+    flipped: bool,
+    /// In a group that was durable for certain: no start may take that for a torn tail.
+    rot_expected: bool,
+    /// An operation on the disk has failed in this start.
+    pub(super) disk_failed: bool,
+    /// A truncation of that shard may not be durable.
+    pub(super) truncating: Option<u16>,
+    /// Partitions whose records this start found in the logs, with the end it found.
+    recovered: Vec<(PartitionId, i64)>,
+}
+
+impl Node {
+    /// A shard of the node, which is up.
+    pub(super) fn shard(&mut self, index: u16) -> &mut Shard {
+        &mut self.shards[usize::from(index)]
+    }
+
+    /// All shards; none while it is down.
+    pub(super) fn shards(&self) -> &[Shard] {
+        &self.shards
+    }
+
+    /// Whether it runs.
+    pub(super) fn has_shards(&self) -> bool {
+        !self.shards.is_empty()
+    }
+
+    /// Whether it does not run.
+    pub(super) fn is_down(&self) -> bool {
+        self.shards.is_empty()
+    }
+
+    /// Whether that start still runs.
+    pub(super) fn is_up(&self, start: u64) -> bool {
+        self.has_shards() && self.starts == start
+    }
+
+    /// Number of this start.
+    pub(super) fn start(&self) -> u64 {
+        self.starts
+    }
+
+    /// Whether it can never start again, and has said so.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.given_up
+    }
+
+    /// Whether it accepts connections.
+    pub(super) fn is_serving(&self) -> bool {
+        self.has_shards() && self.shards.iter().all(|shard| shard.host.is_ready() && shard.stopped.is_none())
+    }
+
+    /// The data directory's secret.
+    pub(super) fn salt(&self) -> LogSalt {
+        self.salt
+    }
+
+    /// It will end at one of its next effects.
+    pub(super) fn arm(&mut self, ending: Ending) {
+        self.armed = Some(ending);
+    }
+
+    /// No more faults.
+    pub(super) fn heal(&mut self) {
+        self.armed = None;
+    }
+
+    /// Whether that offset was there when the node started.
+    pub(super) fn had_recovered(&self, partition: PartitionId, offset: i64) -> bool {
+        self.recovered.iter().any(|&(id, end)| id == partition && offset < end)
+    }
+
+    /// A partition on whichever shard owns it.
+    pub(super) fn partition(&self, id: PartitionId) -> Option<&Partition> {
+        self.shards.iter().find_map(|shard| shard.host.store().partition(id))
+    }
+
+    /// The topics, as shard 0 knows them.
+    pub(super) fn topics(&self) -> BTreeSet<TopicId> {
+        let catalog = self.shards.first().map(|shard| shard.host.catalog());
+        catalog.into_iter().flat_map(|catalog| catalog.topics()).map(|topic| topic.id).collect()
+    }
+}
+
+impl World {
+    /// The node starts.
+    pub(super) fn boot(&mut self) -> Step {
+        if self.node.has_shards() || self.node.given_up {
+            return Ok(());
+        }
+        let active = self.phase == Phase::Active;
+        if self.plan.rot && active && self.node.starts > 0 {
+            self.flip_bits();
+        }
+        let vary = self.plan.shards_vary && self.random.process.chance(600);
+        let before = self.node.shards_before.unwrap_or(SHARDS);
+        let shards = if vary { self.random.process.between(1, 3) as u16 } else { before };
+        let ends_in = active && self.plan.boot_crashes && self.random.process.chance(350);
+        let steps_left = ends_in.then(|| self.random.process.below(10));
+        let errors = if active { self.plan.disk_errors } else { 0 };
+        let options = BootOptions {
+            node: NodeId(1),
+            shards,
+            entropy: Entropy {
+                cluster_id: self.random.process.bytes(),
+                disk_id: self.random.process.bytes(),
+                salt: LogSalt(self.random.process.number()),
+            },
+        };
+        let mut directory = SimDirectory::new(&mut self.disk, &mut self.random.disk, steps_left, errors);
+        let booted = boot(&mut directory, options);
+        let trouble = directory.trouble;
+        self.note(
+            "boot",
+            [u64::from(shards), u64::from(booted.is_ok()), trouble.map_or(9, |trouble| trouble as u64)],
+        );
+        match booted {
+            Ok(booted) => self.serve(booted, shards),
+            Err(error) => self.boot_failed(&error, trouble),
+        }
+    }
+
+    fn boot_failed(&mut self, error: &BootError, trouble: Option<Trouble>) -> Step {
+        match trouble {
+            Some(Trouble::Ended) => {
+                self.met.boot_crashes += 1;
+                if self.random.process.chance(500) {
+                    self.disk.handle_power_loss(&mut self.random.disk);
+                }
+            }
+            Some(Trouble::Failed | Trouble::Full) => {}
+            None if self.node.flipped && matches!(error, BootError::MetadataDamaged) => {
+                self.met.rot += 1;
+                self.node.given_up = true;
+                return Ok(());
+            }
+            None => {
+                let what = format!("the node does not start: {error}");
+                return Err(Violation { invariant: "liveness", what });
+            }
+        }
+        self.start_again();
+        Ok(())
+    }
+
+    /// What the logs gave is judged before anybody is served.
+    fn serve(&mut self, booted: Booted, shards: u16) -> Step {
+        self.met.starts += 1;
+        self.met.cuts += booted.report.cuts.len() as u64;
+        self.met.rot += booted.report.rot.len() as u64;
+        self.met.damaged += booted.damaged.len() as u64;
+        self.met.shard_changes += u64::from(self.node.shards_before.is_some_and(|before| before != shards));
+        if self.node.rot_expected && booted.report.rot.is_empty() {
+            let what = format!("rot below a mark is not reported; cut instead: {:?}", booted.report.cuts);
+            return Err(Violation { invariant: "I14", what });
+        }
+        if self.node.flipped && !booted.report.cuts.is_empty() {
+            // What rotted may have been above the last mark on disk: gone, and said so.
+            self.node.given_up = true;
+            return Ok(());
+        }
+        if !self.node.flipped && !booted.report.rot.is_empty() {
+            let what = format!("rot is reported where nothing rotted: {:?}", booted.report.rot);
+            return Err(Violation { invariant: "I14", what });
+        }
+        let epoch = booted.leader_epoch();
+        self.checker.handle_started(epoch)?;
+        self.checker.check_topics(&booted.catalog.topics().map(|topic| topic.id).collect())?;
+        let rot_reported = !booted.report.rot.is_empty();
+        self.node.recovered.clear();
+        for partition in booted.partitions.iter().flatten() {
+            self.node.recovered.push((partition.id(), partition.end().get()));
+            self.checker.check_contents(partition, true, rot_reported)?;
+        }
+        if matches!(self.phase, Phase::Stopping { .. }) {
+            self.phase = Phase::Done;
+            return Ok(());
+        }
+        self.node.starts += 1;
+        self.node.shards_before = Some(shards);
+        self.node.salt = booted.superblock.log_salt;
+        self.node.disk_failed = false;
+        self.node.stopping = false;
+        self.node.truncating = None;
+        self.make_shards(booted, epoch, shards);
+        for shard in 0..shards {
+            self.wake_shard(shard);
+        }
+        Ok(())
+    }
+
+    fn make_shards(&mut self, booted: Booted, leader_epoch: LeaderEpoch, shards: u16) {
+        let port = |shard| if self.plan.shared_port { SHARED_PORT } else { SHARD_PORT + shard };
+        let endpoints: Vec<ShardEndpoint> =
+            (0..shards).map(|shard| ShardEndpoint { shard: ShardId(shard), port: port(shard) }).collect();
+        let seed = self.random.process.number();
+        for (index, partitions) in (0..shards).zip(booted.partitions) {
+            let identity = Identity {
+                cluster_id: booted.superblock.cluster_id,
+                node: NodeId(1),
+                shard: ShardId(index),
+                shards,
+                endpoints: endpoints.clone(),
+                frame_bytes_max: 1 << 20,
+                seed,
+            };
+            let commit = GroupCommitConfig {
+                group_bytes_max: 32 << 10,
+                entry_bytes_max: 64 << 10,
+                groups_in_flight_max: self.plan.groups_in_flight_max,
+                chunk_bytes: 64 << 10,
+                first_file_bytes: 32 << 10,
+                file_bytes: 128 << 10,
+                ..GroupCommitConfig::new(
+                    booted.superblock.generation,
+                    LogId(index),
+                    booted.superblock.log_salt,
+                )
+            };
+            let store = StoreConfig {
+                commit,
+                leader_epoch,
+                tail_bytes_max: self.plan.tail_bytes_max,
+                gathered_bytes_max: 1 << 20,
+            };
+            let host = ShardHost::new(HostConfig {
+                identity,
+                store,
+                catalog: booted.catalog.clone(),
+                partitions,
+                damaged: booted.damaged.clone(),
+            });
+            self.node.shards.push(Shard::new(host, shards));
+        }
+    }
+
+    /// Something wants the node to end.
+    pub(super) fn end_wanted(&mut self, index: usize) -> Step {
+        let (_, ending) = self.plan.endings[index];
+        if self.phase != Phase::Active {
+            return Ok(());
+        }
+        match ending {
+            Ending::PowerLoss if self.node.is_down() => {
+                self.disk.handle_power_loss(&mut self.random.disk);
+            }
+            _ if self.node.is_down() => {}
+            Ending::Shutdown => self.ask_to_stop(),
+            ending => self.node.arm(ending),
+        }
+        Ok(())
+    }
+
+    /// Asks every shard to stop.
+    pub(super) fn ask_to_stop(&mut self) {
+        self.note("stop asked for", [0; 3]);
+        self.node.stopping = true;
+        for shard in 0..self.node.shards.len() as u16 {
+            self.arrived(shard, Arrival::Shutdown);
+        }
+    }
+
+    /// Whether the node ends here, before its next effect; more likely while something is being written.
+    pub(super) fn ends_here(&mut self) -> Result<bool, Violation> {
+        let Some(ending) = self.node.armed else { return Ok(false) };
+        let chance = if self.disk.durable_writes_in_flight() > 0 { 200 } else { 10 };
+        let ends = self.random.process.chance(chance);
+        if ends {
+            self.end_node(ending);
+        }
+        Ok(ends)
+    }
+
+    /// A shard has left its loop.
+    pub(super) fn shard_stopped(&mut self, index: u16, reason: StopReason) -> Step {
+        self.note("shard stopped", [u64::from(index), u64::from(reason == StopReason::Shutdown), 0]);
+        match &reason {
+            StopReason::StorageFailed { message } if !self.node.disk_failed => {
+                let what = format!("shard {index} stopped for its storage, which had not failed: {message}");
+                return Err(Violation { invariant: "liveness", what });
+            }
+            StopReason::StorageFailed { .. } => {
+                self.met.storage_stops += 1;
+                self.end_node(Ending::Kill);
+                return Ok(());
+            }
+            StopReason::Shutdown if !self.node.stopping => {
+                let what = format!("shard {index} stopped unasked");
+                return Err(Violation { invariant: "liveness", what });
+            }
+            StopReason::Shutdown => self.node.shard(index).stopped = Some(reason),
+        }
+        if self.node.shards.iter().all(|shard| shard.stopped.is_some()) {
+            if self.disk.durable_writes_in_flight() > 0 {
+                let what = "the node stopped in order with log groups being written".to_owned();
+                return Err(Violation { invariant: "I14", what });
+            }
+            self.met.shutdowns += 1;
+            self.end_node(Ending::Shutdown);
+        }
+        Ok(())
+    }
+
+    fn end_node(&mut self, ending: Ending) {
+        self.note("node ends", [ending as u64, self.disk.durable_writes_in_flight() as u64, 0]);
+        self.node.armed = None;
+        self.disk_work.clear();
+        let loss = match ending {
+            Ending::Kill | Ending::Shutdown => self.disk.handle_kill(),
+            Ending::PowerLoss => self.disk.handle_power_loss(&mut self.random.disk),
+        };
+        match ending {
+            Ending::Kill => self.met.kills += 1,
+            Ending::PowerLoss => self.met.power_losses += 1,
+            Ending::Shutdown => {}
+        }
+        self.met.torn_groups += loss.torn;
+        self.met.stale_files += loss.stale;
+        self.met.crash_with_groups_in_flight += u64::from(loss.in_flight > 0);
+        self.met.truncations_interrupted += u64::from(self.node.truncating.is_some());
+        self.node.shards.clear();
+        self.reset_links();
+        let is_last = matches!(self.phase, Phase::Stopping { .. });
+        if is_last || (ending == Ending::Kill && self.random.process.chance(150)) {
+            self.disk.handle_power_loss(&mut self.random.disk);
+        }
+        self.start_again();
+    }
+
+    fn start_again(&mut self) {
+        let pause = match self.phase {
+            Phase::Active => self.random.process.between(1, 60) * MILLISECOND,
+            _ => MILLISECOND,
+        };
+        self.after(pause, Happening::Boot);
+    }
+
+    fn flip_bits(&mut self) {
+        if !self.random.disk.chance(600) {
+            return;
+        }
+        let before = LogImage::of(&self.disk, self.node.salt);
+        let mut hit = Vec::new();
+        for _ in 0..self.random.disk.between(1, 3) {
+            if let Some((path, position)) = self.disk.flip(&mut self.random.disk) {
+                self.note("bit flips", [position, 0, 0]);
+                self.met.flips += 1;
+                self.node.flipped = true;
+                hit.push((path, position));
+            }
+        }
+        let after = LogImage::of(&self.disk, self.node.salt);
+        self.node.rot_expected |= before.is_rot(&after, &hit);
+        self.met.rot_expected += u64::from(self.node.rot_expected);
+    }
+
+    /// One shard stands still for a while.
+    pub(super) fn pause(&mut self) {
+        if self.phase != Phase::Active {
+            return;
+        }
+        if self.node.has_shards() {
+            let shard = self.random.process.below(self.node.shards.len() as u64) as u16;
+            let until = self.now + self.random.process.between(1, 80) * MILLISECOND;
+            self.node.shard(shard).paused_until = until;
+            self.met.pauses += 1;
+            self.note("shard pauses", [u64::from(shard), until, 0]);
+        }
+        let gap = self.random.process.between(10, 150) * MILLISECOND;
+        self.after(gap, Happening::Pause);
+    }
+
+    /// All partitions, when all is at rest.
+    pub(super) fn check_all_partitions(&mut self) -> Step {
+        self.checker.check_topics(&self.node.topics())?;
+        for shard in &self.node.shards {
+            for partition in shard.host.store().partitions() {
+                self.checker.check_contents(partition, false, self.node.flipped)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,121 @@
+//! What a seed may do: a random few of the faults and habits there are, so that each meets the others in many mixtures.
+
+use super::random::Random;
+use super::{MICROSECOND, MILLISECOND};
+
+/// The faults and habits of one run.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    /// How long faults and work go on, in nanoseconds.
+    pub(super) active: u64,
+    /// Mean time between two wishes of one client.
+    pub(super) wish_gap: u64,
+    /// Times at which the node is to be ended, and how.
+    pub(super) endings: Vec<(u64, Ending)>,
+    /// The node comes back with other shard counts.
+    pub(super) shards_vary: bool,
+    /// Power may also fail while the node starts.
+    pub(super) boot_crashes: bool,
+    /// Per thousand deliveries: the connection is cut.
+    pub(super) cuts: u64,
+    /// Some connections are slow or move bytes in crumbs.
+    pub(super) slow_links: bool,
+    /// Some clients stop reading for a while.
+    pub(super) slow_clients: bool,
+    /// Per thousand writes and syncs that fail.
+    pub(super) disk_errors: u64,
+    /// Times at which the disk is full, until when.
+    pub(super) disk_full: Option<(u64, u64)>,
+    /// Bits rot while the node is down. Loss is allowed then, but has to be reported.
+    pub(super) rot: bool,
+    /// Longest ordinary disk operation.
+    pub(super) disk_latency_max: u64,
+    /// Per thousand disk operations that take much longer.
+    pub(super) disk_spikes: u64,
+    /// One shard stands still from time to time.
+    pub(super) pauses: bool,
+    /// The wall clock jumps.
+    pub(super) clock_jumps: bool,
+    /// Suffixes are cut.
+    pub(super) truncations: bool,
+    /// Prefixes are let go.
+    pub(super) log_starts: bool,
+    /// Memory for batches, in bytes.
+    pub(super) tail_bytes_max: usize,
+    /// Clients cannot choose the shard they connect to.
+    pub(super) shared_port: bool,
+    /// Topics are deleted, too.
+    pub(super) deletions: bool,
+    /// Log groups in flight.
+    pub(super) groups_in_flight_max: usize,
+}
+
+/// How a node ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// The process is killed; what it gave to the disk stays in the disk's cache.
+    Kill,
+    /// So that the cache is gone, too.
+    PowerLoss,
+    /// It is asked to stop.
+    Shutdown,
+}
+
+/// Memory for batches that is soon used up, but not by metadata alone.
+const TAIL_BYTES_TIGHT: usize = 512 << 10;
+/// Memory for batches where it is to be no matter.
+const TAIL_BYTES_AMPLE: usize = 64 << 20;
+
+impl Plan {
+    /// The plan of a seed; `random` is the stream of process faults.
+    pub(super) fn draw(random: &mut Random) -> Self {
+        let active = random.between(150, 600) * MILLISECOND;
+        let endings = if random.chance(850) { random.between(1, 4) } else { 0 };
+        let only_kills = random.chance(250);
+        let endings = (0..endings)
+            .map(|_| {
+                let how = match random.below(10) {
+                    0 => Ending::Shutdown,
+                    1..=4 => Ending::Kill,
+                    _ if only_kills => Ending::Kill,
+                    _ => Ending::PowerLoss,
+                };
+                (random.below(active), how)
+            })
+            .collect();
+        let disk_full = random.chance(150).then(|| {
+            let from = random.below(active);
+            (from, from + random.between(20, 400) * MILLISECOND)
+        });
+        let is_tight = random.chance(80);
+        let wish_gap = *random.pick(&[MILLISECOND, 3 * MILLISECOND, 8 * MILLISECOND, 25 * MILLISECOND]);
+        Self {
+            active,
+            wish_gap: if is_tight { 3 * MILLISECOND } else { wish_gap },
+            endings,
+            shards_vary: random.chance(300),
+            boot_crashes: random.chance(200),
+            cuts: if random.chance(300) { random.between(1, 15) } else { 0 },
+            slow_links: random.chance(300),
+            slow_clients: random.chance(200),
+            disk_errors: if random.chance(150) { random.between(1, 8) } else { 0 },
+            disk_full,
+            rot: random.chance(120),
+            disk_latency_max: *random.pick(&[300 * MICROSECOND, MILLISECOND, 5 * MILLISECOND]),
+            disk_spikes: if random.chance(300) { 20 } else { 0 },
+            pauses: random.chance(200),
+            clock_jumps: random.chance(200),
+            truncations: random.chance(350),
+            log_starts: random.chance(350),
+            tail_bytes_max: if is_tight { TAIL_BYTES_TIGHT } else { TAIL_BYTES_AMPLE },
+            shared_port: random.chance(300),
+            deletions: random.chance(400),
+            groups_in_flight_max: random.between(1, 4) as usize,
+        }
+    }
+
+    /// Whether memory for batches is scarce.
+    pub(super) fn is_tight(&self) -> bool {
+        self.tail_bytes_max < TAIL_BYTES_AMPLE
+    }
+}

@@ -1,0 +1,398 @@
+//! Group commit: gathers appends of all partitions of a shard into groups and moves the durable mark.
+//!
+//! With fewer than K groups in flight the gathered one leaves at once; otherwise appends gather until one returns. A
+//! mark-only group closes the gap between the mark and the last `durable_upto` on disk when nothing has been going on
+//! for a while. Only groups with entries leave a gap that wants closing: a mark-only group is covered by nobody and need
+//! not be, so an idle log stays idle after exactly one.
+
+mod config;
+mod files;
+mod gather;
+mod window;
+
+use core::fmt;
+
+use bytes::{Bytes, BytesMut};
+use ringmain_wire::batch::HEADER_BYTES;
+use ringmain_wire::ids::{LeaderEpoch, Offset, PartitionId};
+
+pub use config::GroupCommitConfig;
+pub use files::PrepareFile;
+
+use crate::block::BLOCK_BYTES;
+use crate::group::{EntryHead, EntryKind, GroupHeader, Sequence};
+use files::LogFiles;
+use gather::{Gather, GatheredGroup};
+use window::Window;
+
+/// Why an entry was not taken; nothing of it is in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// A write failed: the log takes nothing more, the node must stop.
+    Poisoned,
+    /// The log is being closed.
+    Closed,
+    /// The batch is larger than the log takes.
+    TooLarge {
+        /// Its size in bytes.
+        bytes: usize,
+        /// The largest size in bytes.
+        bytes_max: usize,
+    },
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Poisoned => out.write_str("a write to the log failed, nothing more can be made durable"),
+            Self::Closed => out.write_str("the log is being closed"),
+            Self::TooLarge { bytes, bytes_max } => {
+                write!(out, "a batch of {bytes} bytes is larger than the log takes ({bytes_max} bytes)")
+            }
+        }
+    }
+}
+
+impl core::error::Error for Refused {}
+
+/// What an entry without a batch does to its partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartitionChange {
+    /// The partition ends here; what stood behind is void.
+    Truncate {
+        /// The new end.
+        offset: Offset,
+        /// The leader epoch that decided so.
+        leader_epoch: LeaderEpoch,
+    },
+    /// The partition starts here; what stood before may be deleted.
+    LogStart {
+        /// The new start.
+        offset: Offset,
+    },
+    /// The partition is gone from this node.
+    PartitionDrop,
+}
+
+/// One write: whole blocks at a whole block of a file. It must be durable when it is reported written.
+#[derive(Clone, Debug)]
+pub struct GroupWrite {
+    /// The group.
+    pub sequence: Sequence,
+    /// The file's number.
+    pub file: u32,
+    /// Where in the file, in bytes.
+    pub position: u64,
+    /// What to write; its memory is aligned to the block.
+    pub bytes: Bytes,
+    /// The entries in it, in order.
+    pub entries: Vec<PlacedEntry>,
+}
+
+/// An entry of a group that is being written.
+#[derive(Clone, Debug)]
+pub struct PlacedEntry {
+    /// What it is.
+    pub head: EntryHead,
+    /// The stored batch, a slice of the group; empty unless an append.
+    pub bytes: Bytes,
+}
+
+/// How far the life of the log has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Open,
+    Closing,
+    /// The last group was handed out.
+    Closed,
+    Poisoned,
+}
+
+/// Plans the writes of one log. Owned by its shard; view: core.
+#[derive(Debug)]
+pub struct GroupCommit {
+    config: GroupCommitConfig,
+    phase: Phase,
+    gather: Gather,
+    window: Window,
+    files: LogFiles,
+    /// Header CRC of the last group handed out.
+    previous_crc: u32,
+    /// The newest `durable_upto` handed out.
+    mark_written: Sequence,
+    /// The last group handed out that has entries.
+    entries_upto: Sequence,
+    mark_told: Sequence,
+    /// Since when a gap has been open and nothing going on, in nanoseconds.
+    idle_since_ns: Option<u64>,
+}
+
+impl GroupCommit {
+    /// A log without files; it asks for the first through [`Self::poll_prepare`].
+    ///
+    /// # Panics
+    /// When the configuration contradicts itself.
+    #[must_use]
+    pub fn new(config: GroupCommitConfig) -> Self {
+        config.assert_consistent();
+        Self {
+            phase: Phase::Open,
+            gather: Gather::new(config.group_bytes_max, config.chunk_bytes),
+            window: Window::new(config.groups_in_flight_max),
+            files: LogFiles::new(config.first_file_bytes, config.file_bytes),
+            previous_crc: 0,
+            mark_written: Sequence::ZERO,
+            entries_upto: Sequence::ZERO,
+            mark_told: Sequence::ZERO,
+            idle_since_ns: None,
+            config,
+        }
+    }
+
+    /// Every group up to this one is durable.
+    #[must_use]
+    pub fn mark(&self) -> Sequence {
+        self.window.mark()
+    }
+
+    /// Bytes that wait in memory for a write to begin; the owner stops reading from producers when they are too many.
+    #[must_use]
+    pub fn gathered_bytes(&self) -> usize {
+        self.gather.bytes()
+    }
+
+    /// Whether a write has failed; see [`Self::handle_failed`].
+    #[must_use]
+    pub fn is_poisoned(&self) -> bool {
+        self.phase == Phase::Poisoned
+    }
+
+    /// Whether, after [`Self::close`], nothing is left to be written or waited for.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        let last_group_done = self.phase == Phase::Closed || !self.files.has_room(BLOCK_BYTES);
+        self.is_closing() && last_group_done && self.window.is_empty() && self.gather.front_bytes().is_none()
+    }
+
+    /// Takes a record batch and gives the group that it will be durable with.
+    ///
+    /// Base offset and leader epoch are stamped into the copy that is made; `batch` is not needed afterwards.
+    ///
+    /// # Errors
+    /// When the log takes no such batch, now or ever.
+    ///
+    /// # Panics
+    /// When `batch` is shorter than a batch's header or has no records: the owner has checked it.
+    pub fn append_batch(
+        &mut self,
+        partition: PartitionId,
+        leader_epoch: LeaderEpoch,
+        base_offset: Offset,
+        records: u32,
+        batch: &[u8],
+    ) -> Result<Sequence, Refused> {
+        assert!(batch.len() >= HEADER_BYTES && records > 0, "not a batch");
+        let bytes_max = self.config.entry_bytes_max;
+        if batch.len() > bytes_max {
+            return Err(Refused::TooLarge { bytes: batch.len(), bytes_max });
+        }
+        let head = bare_head(EntryKind::Append, partition, leader_epoch, base_offset);
+        self.append(EntryHead { records, ..head }, batch)
+    }
+
+    /// Takes an entry without a batch and gives the group that it will be durable with.
+    ///
+    /// # Errors
+    /// When the log takes nothing more.
+    pub fn append_entry(
+        &mut self,
+        partition: PartitionId,
+        change: PartitionChange,
+    ) -> Result<Sequence, Refused> {
+        let (kind, leader_epoch, offset) = match change {
+            PartitionChange::Truncate { offset, leader_epoch } => (EntryKind::Truncate, leader_epoch, offset),
+            PartitionChange::LogStart { offset } => (EntryKind::LogStart, LeaderEpoch(0), offset),
+            PartitionChange::PartitionDrop => (EntryKind::PartitionDrop, LeaderEpoch(0), Offset::ZERO),
+        };
+        self.append(bare_head(kind, partition, leader_epoch, offset), &[])
+    }
+
+    /// Takes no further entries: what waits is still written, then a last group says that the log was closed in order.
+    pub fn close(&mut self) {
+        if self.phase == Phase::Open {
+            self.phase = Phase::Closing;
+        }
+    }
+
+    /// A file asked for by [`Self::poll_prepare`] is zero-written and durable, with its directory entry.
+    ///
+    /// # Panics
+    /// When it was not asked for, is smaller, or is not a whole number of blocks.
+    pub fn file_ready(&mut self, number: u32, bytes: u64) {
+        self.files.handle_ready(number, bytes);
+    }
+
+    /// The write of a group has completed and is durable. Writes may complete in any order.
+    ///
+    /// # Panics
+    /// When that group is not in flight.
+    pub fn handle_written(&mut self, sequence: Sequence) {
+        if self.phase != Phase::Poisoned {
+            self.window.complete(sequence);
+        }
+    }
+
+    /// The write of a group has failed. Nothing is retried, and nothing is durable any more that was not before.
+    ///
+    /// # Panics
+    /// When that group is not in flight.
+    pub fn handle_failed(&mut self, sequence: Sequence) {
+        if self.phase != Phase::Poisoned {
+            self.window.assert_in_flight(sequence);
+            self.phase = Phase::Poisoned;
+        }
+    }
+
+    /// The next file to prepare, each asked for once: the one to begin with, then always one ahead.
+    pub fn poll_prepare(&mut self) -> Option<PrepareFile> {
+        let is_needed = match self.phase {
+            Phase::Open => true,
+            Phase::Closing => self.gather.front_bytes().is_some(),
+            Phase::Closed | Phase::Poisoned => false,
+        };
+        let waiting_bytes = self.gather.front_bytes().unwrap_or(0);
+        if is_needed { self.files.poll_prepare(waiting_bytes) } else { None }
+    }
+
+    /// The next write to begin, if there is one and K allows it. To be called until it gives none, after every event.
+    pub fn poll_group(&mut self, now_ns: u64) -> Option<GroupWrite> {
+        if self.phase == Phase::Poisoned || self.window.is_full() {
+            return None;
+        }
+        if let Some(length) = self.gather.front_bytes() {
+            self.idle_since_ns = None;
+            if !self.files.has_room(length) {
+                return None;
+            }
+            let group = self.gather.pop_front().expect("a group waits");
+            return Some(self.start(group, false));
+        }
+        if !self.window.is_empty() || !self.files.has_room(BLOCK_BYTES) {
+            return None;
+        }
+        let closed = match self.phase {
+            Phase::Closing => true,
+            Phase::Open if self.has_gap() => {
+                let idle_since_ns = *self.idle_since_ns.get_or_insert(now_ns);
+                if now_ns < self.mark_due_ns(idle_since_ns) {
+                    return None;
+                }
+                false
+            }
+            Phase::Open | Phase::Closed | Phase::Poisoned => return None,
+        };
+        self.idle_since_ns = None;
+        if closed {
+            self.phase = Phase::Closed;
+        }
+        let group = self.gather.mark_only();
+        Some(self.start(group, closed))
+    }
+
+    /// The mark, if it has moved since it was last given: all that waited for a group up to it may go ahead.
+    pub fn poll_durable(&mut self) -> Option<Sequence> {
+        let mark = self.window.mark();
+        if self.phase == Phase::Poisoned || mark == self.mark_told {
+            return None;
+        }
+        assert!(mark > self.mark_told, "the mark moved back");
+        self.mark_told = mark;
+        Some(mark)
+    }
+
+    /// When [`Self::poll_group`] has something to do although nothing happened, in nanoseconds of the owner's clock.
+    /// To be asked after [`Self::poll_group`] gave none.
+    #[must_use]
+    pub fn deadline_ns(&self) -> Option<u64> {
+        let possible = self.phase == Phase::Open && self.files.has_room(BLOCK_BYTES);
+        self.idle_since_ns.filter(|_| possible).map(|since_ns| self.mark_due_ns(since_ns))
+    }
+
+    fn append(&mut self, head: EntryHead, batch: &[u8]) -> Result<Sequence, Refused> {
+        match self.phase {
+            Phase::Open => {}
+            Phase::Closing | Phase::Closed => return Err(Refused::Closed),
+            Phase::Poisoned => return Err(Refused::Poisoned),
+        }
+        self.idle_since_ns = None;
+        self.gather.append(head, batch);
+        Ok(Sequence(self.window.sequence_next().0 + self.gather.closed_groups() as u64))
+    }
+
+    /// Completes a group with its header and place and hands it out.
+    fn start(&mut self, group: GatheredGroup, closed: bool) -> GroupWrite {
+        let GatheredGroup { mut bytes, heads, directory_position, directory_crc } = group;
+        let sequence = self.window.sequence_next();
+        let length = bytes.len();
+        let (file, position) = self.files.place(length);
+        self.window.start(sequence, file, position, length as u64);
+        let header = GroupHeader {
+            closed,
+            generation: self.config.generation,
+            log: self.config.log,
+            sequence,
+            durable_upto: self.window.mark(),
+            previous_crc: self.previous_crc,
+            length: u32::try_from(length).expect("groups are far below 4 GiB"),
+            directory_position,
+            directory_crc,
+            entries: u32::try_from(heads.len()).expect("groups are far below 4 GiB"),
+        };
+        self.previous_crc = header.encode(self.config.salt, &mut bytes);
+        assert!(header.durable_upto >= self.mark_written, "the mark moved back");
+        self.mark_written = header.durable_upto;
+        if !heads.is_empty() {
+            self.entries_upto = sequence;
+        }
+        freeze(sequence, file, position, bytes, heads)
+    }
+
+    /// Whether entries are durable that no header on disk says to be.
+    fn has_gap(&self) -> bool {
+        self.mark_written < self.entries_upto && self.entries_upto <= self.window.mark()
+    }
+
+    fn mark_due_ns(&self, idle_since_ns: u64) -> u64 {
+        let delay_ns = u64::try_from(self.config.mark_delay.as_nanos()).unwrap_or(u64::MAX);
+        idle_since_ns.saturating_add(delay_ns)
+    }
+
+    fn is_closing(&self) -> bool {
+        matches!(self.phase, Phase::Closing | Phase::Closed)
+    }
+}
+
+fn bare_head(
+    kind: EntryKind,
+    partition: PartitionId,
+    leader_epoch: LeaderEpoch,
+    offset: Offset,
+) -> EntryHead {
+    EntryHead { kind, flags: 0, partition, leader_epoch, offset, records: 0, position: 0, length: 0, crc: 0 }
+}
+
+fn freeze(
+    sequence: Sequence,
+    file: u32,
+    position: u64,
+    bytes: BytesMut,
+    heads: Vec<EntryHead>,
+) -> GroupWrite {
+    let bytes = bytes.freeze();
+    let place = |head: EntryHead| PlacedEntry { head, bytes: bytes.slice(head.range()) };
+    let entries = heads.into_iter().map(place).collect();
+    GroupWrite { sequence, file, position, bytes, entries }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,400 @@
+//! Recovery of one log: gives its groups in order, tells rot from a torn tail, and cuts only the latter.
+//!
+//! Writes in flight may reach the disk in any order and in part, so behind the last group that was acknowledged there
+//! may be holes with intact groups behind them. Every header says how far everything was durable when it was written;
+//! let D be the highest such mark in any intact header, also behind the damage. Damage up to D is **rot**: it was
+//! durable once, so it is reported, skipped and never cut. Damage above D is a **torn tail**: the log ends there.
+//!
+//! A group is where it should be if it has the expected sequence and names the header CRC of the group before. When the
+//! file in hand has no such group at the expected place but the next file begins with it, the log went on there.
+//! Bytes of older generations or other data directories never pass: both are in the header.
+
+mod ahead;
+mod source;
+
+use core::fmt;
+
+use bytes::Bytes;
+
+pub use source::{LogSource, ReadFailed};
+
+use crate::block::BLOCK_BYTES;
+use crate::group::{
+    EntryHead, Generation, GroupDamage, GroupHeader, LogId, LogSalt, Sequence, parse_directory,
+};
+use ahead::{Ahead, Place, Search, look_ahead};
+use source::ReadWindow;
+
+/// Bytes read at a time, unless a single group is larger.
+const WINDOW_BYTES: usize = 1 << 20;
+
+/// Which log is replayed, and from where.
+#[derive(Clone, Debug)]
+pub struct ReplayConfig {
+    /// The log's generation.
+    pub generation: Generation,
+    /// The log.
+    pub log: LogId,
+    /// The data directory's secret.
+    pub salt: LogSalt,
+    /// The first file that is still needed; those before it may have been recycled.
+    pub first_file: u32,
+    /// The last file that exists; all between are expected to.
+    pub last_file: u32,
+    /// The first group that is still needed, [`Sequence`] 1 for all. Groups before it may be given and are not missed.
+    pub floor: Sequence,
+    /// All up to this group is known to have been durable, whatever the headers say: a former start has replayed and
+    /// served it. [`Sequence::ZERO`] when no start has.
+    pub served_upto: Sequence,
+}
+
+impl ReplayConfig {
+    fn owns(&self, header: &GroupHeader) -> bool {
+        header.generation == self.generation && header.log == self.log
+    }
+}
+
+/// Why replay cannot go on; nothing is known about what lies behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplayError {
+    /// The device or the filesystem refused a read.
+    Read {
+        /// The file's number.
+        file: u32,
+        /// Where, in bytes.
+        position: u64,
+        /// How it failed.
+        error: ReadFailed,
+    },
+    /// A file between the first and the last does not exist.
+    FileMissing {
+        /// The file's number.
+        file: u32,
+    },
+    /// The log was written by a version that this one does not understand.
+    Unsupported {
+        /// The file's number.
+        file: u32,
+        /// Where the group starts, in bytes.
+        position: u64,
+        /// What is not understood.
+        reason: GroupDamage,
+    },
+}
+
+impl fmt::Display for ReplayError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read { file, position, error } => {
+                write!(out, "log file {file} cannot be read at {position}: {error}")
+            }
+            Self::FileMissing { file } => write!(out, "log file {file} is missing"),
+            Self::Unsupported { file, position, reason } => {
+                write!(out, "log file {file} at {position} was written by another version: {reason}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for ReplayError {}
+
+/// A group that survived, or what did of it.
+#[derive(Clone, Debug)]
+pub struct ReplayedGroup {
+    /// The group.
+    pub sequence: Sequence,
+    /// The file it lies in.
+    pub file: u32,
+    /// Its intact entries in order; the bytes are empty unless an append.
+    pub entries: Vec<(EntryHead, Bytes)>,
+}
+
+/// Damage to what was durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rot {
+    /// The file's number.
+    pub file: u32,
+    /// Where it begins, in bytes.
+    pub position: u64,
+    /// The first group hit.
+    pub first: Sequence,
+    /// The last group hit.
+    pub last: Sequence,
+    /// What is lost of them.
+    pub lost: Lost,
+}
+
+/// What rot took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// These entries of one group; all others were given.
+    Entries(Vec<EntryHead>),
+    /// Whole groups whose directories cannot be read: any partition of the log may be hit.
+    Groups,
+}
+
+/// A torn tail that was removed. All of it was written by this log, or may have been: it may have been acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// The file's number.
+    pub file: u32,
+    /// Where the log now ends, in bytes.
+    pub position: u64,
+    /// The first group that is gone.
+    pub first: Sequence,
+    /// Groups behind the cut that are intact.
+    pub groups_complete: u32,
+    /// Groups from the cut on whose header is intact but not all else.
+    pub groups_damaged: u32,
+    /// Blocks from the cut on that are neither zero nor of a group that can be recognised. Where files are recycled
+    /// without being zeroed, the rest of a former group that was overwritten in part is among them.
+    pub blocks_unknown: u64,
+}
+
+/// What replay found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplayReport {
+    /// Groups given.
+    pub groups: u64,
+    /// The last group given; 0 if none was.
+    pub last_sequence: Sequence,
+    /// Where the log ends: the file, and the byte behind its last group.
+    pub end: (u32, u64),
+    /// The highest mark seen: all up to here was durable for certain.
+    pub durable_upto: Sequence,
+    /// The log was closed in order.
+    pub closed: bool,
+    /// What was cut, if that was anything but zeroes or whole groups of another generation.
+    pub cut: Option<Cut>,
+    /// Damage to what was durable, in order.
+    pub rot: Vec<Rot>,
+}
+
+/// Replay of one log. The owner calls [`Self::next_group`] until it gives none, then [`Self::finish`].
+#[derive(Debug)]
+pub struct Replay {
+    config: ReplayConfig,
+    window: ReadWindow,
+    /// For looking ahead of it.
+    window_ahead: ReadWindow,
+    /// Where the expected group should start.
+    place: Place,
+    expected: Sequence,
+    /// Whether the log's beginning was recycled and no group has been found yet: the first may stand before `expected`.
+    is_searching: bool,
+    /// Header CRC of the group before; unknown at a recycled beginning and behind rot.
+    previous_crc: Option<u32>,
+    is_ended: bool,
+    report: ReplayReport,
+}
+
+impl Replay {
+    /// Begins at the first file.
+    ///
+    /// # Panics
+    /// When the first file lies behind the last.
+    #[must_use]
+    pub fn new(config: ReplayConfig) -> Self {
+        assert!(config.first_file <= config.last_file, "no files to replay");
+        let is_whole = config.first_file == 0;
+        Self {
+            window: ReadWindow::new(WINDOW_BYTES),
+            window_ahead: ReadWindow::new(WINDOW_BYTES),
+            place: Place { file: config.first_file, position: 0 },
+            expected: if is_whole { Sequence::ZERO.next() } else { config.floor.max(Sequence::ZERO.next()) },
+            is_searching: !is_whole,
+            previous_crc: is_whole.then_some(0),
+            is_ended: false,
+            report: ReplayReport {
+                groups: 0,
+                last_sequence: Sequence::ZERO,
+                end: (config.first_file, 0),
+                durable_upto: config.floor.previous().max(config.served_upto),
+                closed: false,
+                cut: None,
+                rot: Vec::new(),
+            },
+            config,
+        }
+    }
+
+    /// The next group, or none at the log's end.
+    ///
+    /// # Errors
+    /// When what the log holds cannot be known. Replay is over then.
+    pub fn next_group(&mut self, source: &mut dyn LogSource) -> Result<Option<ReplayedGroup>, ReplayError> {
+        while !self.is_ended {
+            let place @ Place { file, position } = self.place;
+            let block = self.window.peek(source, file, position, BLOCK_BYTES)?;
+            let decoded = GroupHeader::decode(block, self.config.salt);
+            let Some(header) = self.expected_header(place, decoded)? else {
+                if !self.moves_to_next_file(source)? {
+                    self.pass_missing_group(source)?;
+                }
+                continue;
+            };
+            if let Some(entries) = self.read_group(source, header)? {
+                let sequence = self.expected.previous();
+                self.report.groups += 1;
+                self.report.last_sequence = sequence;
+                self.report.end = (file, self.place.position);
+                return Ok(Some(ReplayedGroup { sequence, file, entries }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Damage found so far to what was durable.
+    #[must_use]
+    pub fn rot(&self) -> &[Rot] {
+        &self.report.rot
+    }
+
+    /// What was found.
+    ///
+    /// The last groups may have been given although their writes never completed. Before anything is built on them the
+    /// owner must sync the log's files, or a power failure could take back what was already shown.
+    ///
+    /// # Panics
+    /// When replay has not come to the log's end.
+    #[must_use]
+    pub fn finish(self) -> ReplayReport {
+        assert!(self.is_ended, "replay has not come to its end");
+        self.report
+    }
+
+    /// The header decoded at `place`, if it is the expected group's.
+    fn expected_header(
+        &self,
+        place: Place,
+        decoded: Result<GroupHeader, GroupDamage>,
+    ) -> Result<Option<GroupHeader>, ReplayError> {
+        let Place { file, position } = place;
+        match decoded {
+            Ok(header) if self.is_expected(&header) => Ok(Some(header)),
+            Err(reason @ GroupDamage::FormatVersion { .. }) => {
+                Err(ReplayError::Unsupported { file, position, reason })
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn is_expected(&self, header: &GroupHeader) -> bool {
+        let is_in_chain = self.previous_crc.is_none_or(|crc| crc == header.previous_crc);
+        self.config.owns(header) && header.sequence == self.expected && is_in_chain
+    }
+
+    /// The entries of the group in hand, and moves behind it; none if it is lost or the log ends with it.
+    fn read_group(
+        &mut self,
+        source: &mut dyn LogSource,
+        header: GroupHeader,
+    ) -> Result<Option<Vec<(EntryHead, Bytes)>>, ReplayError> {
+        let place @ Place { file, position } = self.place;
+        let length = header.length as usize;
+        self.expected = header.sequence;
+        self.report.durable_upto = self.report.durable_upto.max(header.durable_upto);
+        let bytes = self.window.peek(source, file, position, length)?;
+        let header_crc = GroupHeader::crc_at(bytes);
+        let (intact, lost) = match parse_directory(&header, bytes) {
+            Ok(heads) => {
+                let (intact, damaged): (Vec<_>, Vec<_>) =
+                    heads.into_iter().partition(|head| head.matches(bytes));
+                (Some(intact), (!damaged.is_empty()).then_some(Lost::Entries(damaged)))
+            }
+            Err(reason @ GroupDamage::UnknownEntry { .. }) => {
+                return Err(ReplayError::Unsupported { file, position, reason });
+            }
+            Err(_) => (None, Some(Lost::Groups)),
+        };
+        if let Some(lost) = lost {
+            let sequence = header.sequence;
+            let behind = Place { file, position: position + u64::from(header.length) };
+            let durable_upto = self.report.durable_upto;
+            let search = Search { from: behind, after: sequence, durable_upto, lost_upto: Some(sequence) };
+            let mut ahead = look_ahead(&self.config, source, &mut self.window_ahead, search)?;
+            self.report.durable_upto = ahead.durable_upto;
+            if sequence > self.report.durable_upto {
+                ahead.groups_damaged += 1;
+                self.cut(place, &ahead);
+                return Ok(None);
+            }
+            self.report.rot.push(Rot { file, position, first: sequence, last: sequence, lost });
+        }
+        let entries = intact.map(|heads| {
+            let bytes = self.window.take(length);
+            heads.into_iter().map(|head| (head, bytes.slice(head.range()))).collect()
+        });
+        self.place.position += u64::from(header.length);
+        self.expected = header.sequence.next();
+        self.is_searching = false;
+        self.previous_crc = Some(header_crc);
+        self.is_ended = header.closed;
+        self.report.closed = header.closed;
+        Ok(entries)
+    }
+
+    /// Whether the log went on in the next file; if so, that is where the expected group now should start.
+    fn moves_to_next_file(&mut self, source: &mut dyn LogSource) -> Result<bool, ReplayError> {
+        if self.place.file == self.config.last_file {
+            return Ok(false);
+        }
+        let next = Place { file: self.place.file + 1, position: 0 };
+        let mut window = ReadWindow::new(BLOCK_BYTES);
+        let block = window.peek(source, next.file, next.position, BLOCK_BYTES)?;
+        let decoded = GroupHeader::decode(block, self.config.salt);
+        let moves = self.expected_header(next, decoded)?.is_some();
+        if moves {
+            self.place = next;
+        }
+        Ok(moves)
+    }
+
+    /// Nothing stands where the expected group should: rot, a torn tail, or simply the end.
+    fn pass_missing_group(&mut self, source: &mut dyn LogSource) -> Result<(), ReplayError> {
+        let place = self.place;
+        let after = if self.is_searching { Sequence::ZERO } else { self.expected };
+        let search = Search { from: place, after, durable_upto: self.report.durable_upto, lost_upto: None };
+        let ahead = look_ahead(&self.config, source, &mut self.window_ahead, search)?;
+        let durable_upto = ahead.durable_upto;
+        self.report.durable_upto = durable_upto;
+        match ahead.first {
+            Some((next, sequence)) if sequence.previous() <= durable_upto => {
+                self.report_missing(sequence.previous());
+                self.place = next;
+                self.expected = sequence;
+                self.is_searching = false;
+                self.previous_crc = None;
+            }
+            _ => {
+                self.report_missing(durable_upto);
+                self.expected = self.expected.max(durable_upto.next());
+                self.cut(place, &ahead);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reports the groups from the expected one to `last` as rotten, if there are any.
+    fn report_missing(&mut self, last: Sequence) {
+        if self.expected <= last {
+            let Place { file, position } = self.place;
+            self.report.rot.push(Rot { file, position, first: self.expected, last, lost: Lost::Groups });
+        }
+    }
+
+    fn cut(&mut self, place: Place, ahead: &Ahead) {
+        self.is_ended = true;
+        let Ahead { groups_complete, groups_damaged, blocks_unknown, .. } = *ahead;
+        if groups_complete > 0 || groups_damaged > 0 || blocks_unknown > 0 {
+            self.report.cut = Some(Cut {
+                file: place.file,
+                position: place.position,
+                first: self.expected,
+                groups_complete,
+                groups_damaged,
+                blocks_unknown,
+            });
+        }
+    }
+}

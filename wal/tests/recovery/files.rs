@@ -1,0 +1,153 @@
+//! Files of a log: rolling, empty ones, missing ones, recycled beginnings, other versions.
+
+use ringmain_wal::group::{FORMAT_VERSION, GroupDamage, Sequence};
+use ringmain_wal::replay::{Lost, ReadFailed, ReplayConfig, ReplayError};
+
+use crate::model::{Disk, Log, config, header, replay, replay_config, replay_with, sequences};
+
+/// Durable groups of 12 KiB over at least four files.
+fn four_files() -> Log {
+    let mut log = Log::new(config(), 1);
+    while log.writes.last().is_none_or(|write| write.file < 3) {
+        log.append_durably(10_000);
+    }
+    log
+}
+
+/// The first group in file `file`.
+fn first_in(log: &Log, file: u32) -> Sequence {
+    log.writes.iter().find(|write| write.file == file).unwrap().sequence
+}
+
+#[test]
+fn nothing_written_is_nothing_replayed() {
+    for bytes in [0, 100, 4096, 65_536] {
+        let mut disk = Disk { files: [(0, vec![0; bytes]), (1, vec![0; 8192])].into(), ..Disk::default() };
+        let (groups, report) = replay(&mut disk).unwrap();
+        assert!(groups.is_empty() && report.cut.is_none() && report.rot.is_empty() && !report.closed);
+    }
+}
+
+#[test]
+fn the_chain_goes_on_in_the_next_file() {
+    let mut log = four_files();
+    let (groups, report) = replay(&mut log.disk).unwrap();
+    assert_eq!(groups.len(), log.writes.len());
+    assert_eq!((report.cut, report.rot.len()), (None, 0));
+    assert!(groups.iter().zip(&log.writes).all(|(group, write)| group.file == write.file));
+}
+
+#[test]
+fn a_first_file_too_small_for_the_first_group_stays_empty() {
+    let mut log = Log::new(ringmain_wal::commit::GroupCommitConfig { first_file_bytes: 4096, ..config() }, 1);
+    log.append_durably(10_000);
+    assert_eq!(log.writes[0].file, 1);
+    let (groups, _) = replay(&mut log.disk).unwrap();
+    assert_eq!(sequences(&groups), [1]);
+}
+
+#[test]
+fn rot_at_either_side_of_a_roll_is_skipped() {
+    for side in 0..2 {
+        let mut log = four_files();
+        let victim = usize::try_from(first_in(&log, 2).0).unwrap() - 1 - side;
+        let write = log.writes[victim].clone();
+        log.disk.group_mut(&write).fill(0x77);
+        let (groups, report) = replay(&mut log.disk).unwrap();
+        assert_eq!(groups.len(), log.writes.len() - 1);
+        assert_eq!((report.rot.len(), report.rot[0].first), (1, write.sequence));
+        assert_eq!(report.cut, None);
+    }
+}
+
+#[test]
+fn a_wholly_zeroed_file_in_the_middle_is_rot() {
+    let mut log = four_files();
+    log.disk.files.get_mut(&1).unwrap().fill(0);
+    let (groups, report) = replay(&mut log.disk).unwrap();
+    let [first, behind] = [first_in(&log, 1), first_in(&log, 2)];
+    assert_eq!((report.rot[0].first, report.rot[0].last), (first, behind.previous()));
+    assert_eq!((&report.rot[0].lost, report.cut), (&Lost::Groups, None));
+    assert!(!sequences(&groups).contains(&first.0) && sequences(&groups).contains(&behind.0));
+}
+
+#[test]
+fn a_missing_file_and_a_refused_read_are_errors() {
+    let mut log = four_files();
+    let config = replay_config(&log.disk);
+    let kept = log.disk.files.remove(&1).unwrap();
+    assert_eq!(replay_with(&mut log.disk, config).unwrap_err(), ReplayError::FileMissing { file: 1 });
+    log.disk.files.insert(1, kept);
+    log.disk.broken_file = Some(2);
+    let error = ReadFailed { errno: 5 };
+    assert_eq!(replay(&mut log.disk).unwrap_err(), ReplayError::Read { file: 2, position: 0, error });
+}
+
+#[test]
+fn a_log_whose_first_files_were_recycled_is_replayed_from_the_first_that_is_left() {
+    let mut log = four_files();
+    let first = first_in(&log, 2);
+    log.disk.files.remove(&0);
+    log.disk.files.remove(&1);
+    for ahead in 0..3 {
+        let config = ReplayConfig { floor: Sequence(first.0 + ahead), ..replay_config(&log.disk) };
+        let (groups, report) = replay_with(&mut log.disk, config).unwrap();
+        assert_eq!(sequences(&groups), (first.0..=log.writes.len() as u64).collect::<Vec<_>>());
+        assert_eq!((report.cut, report.rot.len()), (None, 0));
+    }
+}
+
+#[test]
+fn damage_at_a_recycled_beginning_counts_only_from_the_floor() {
+    for (floor_ahead, lost) in [(0, 2), (1, 1), (2, 0), (3, 0)] {
+        let mut log = four_files();
+        let first = first_in(&log, 2);
+        log.disk.files.remove(&0);
+        log.disk.files.remove(&1);
+        log.disk.files.get_mut(&2).unwrap()[..2 * 12_288].fill(0);
+        let config = ReplayConfig { floor: Sequence(first.0 + floor_ahead), ..replay_config(&log.disk) };
+        let (groups, report) = replay_with(&mut log.disk, config).unwrap();
+        assert_eq!(groups[0].sequence.0, first.0 + 2);
+        let reported: u64 = report.rot.iter().map(|rot| rot.last.0 - rot.first.0 + 1).sum();
+        assert_eq!((reported, report.cut), (lost, None), "floor {floor_ahead} ahead");
+    }
+}
+
+#[test]
+fn what_lies_before_the_floor_was_durable_whatever_the_marks_on_disk_say() {
+    let mut log = Log::new(config(), 1);
+    while log.writes.len() < 5 {
+        log.append_durably(10_000);
+    }
+    for _ in 0..2 {
+        log.append(0, 10_000);
+        log.pump();
+    }
+    log.complete(0);
+    log.complete(0);
+    let first = log.writes[5].clone();
+    assert_eq!((first.file, first.position, header(&log.writes[6]).durable_upto), (1, 0, Sequence(5)));
+    log.disk.files.remove(&0);
+    log.disk.group_mut(&first).fill(0);
+    for (floor, expected) in [(6, vec![]), (7, vec![7])] {
+        let config = ReplayConfig { floor: Sequence(floor), ..replay_config(&log.disk) };
+        let (groups, report) = replay_with(&mut log.disk, config).unwrap();
+        assert_eq!((sequences(&groups), report.rot.len()), (expected, 0));
+        assert_eq!(report.cut.is_some(), groups.is_empty());
+    }
+}
+
+#[test]
+fn what_another_version_wrote_is_refused_not_cut() {
+    let mut log = four_files();
+    let write = log.writes[1].clone();
+    let bytes = log.disk.group_mut(&write);
+    bytes[4..6].copy_from_slice(&(FORMAT_VERSION + 1).to_le_bytes());
+    let crc = crc32c::crc32c(&bytes[..60]);
+    bytes[60..64].copy_from_slice(&crc.to_le_bytes());
+    let reason = GroupDamage::FormatVersion { found: FORMAT_VERSION + 1 };
+    let expected = ReplayError::Unsupported { file: 0, position: write.position, reason };
+    assert_eq!(replay(&mut log.disk).unwrap_err(), expected);
+    assert!(expected.to_string().contains("another version"));
+    assert_eq!(header(&write).sequence, Sequence(2));
+}
