@@ -1,7 +1,7 @@
 //! What one shard of a broker does with connections, requests and mail: logic without IO.
 //!
 //! Must never import: sockets, files, clocks, randomness, threads. [`ShardHost`] is a
-//! [`Host`](ringmain_shard::host::Host); the ring drives it in production, the simulator in tests.
+//! [`Host`]; the ring drives it in production, the simulator in tests.
 //!
 //! Reading order: `connection` (bytes to frames), `dispatch` (frames to requests), `produce` and `fetch` (the data path),
 //! `catalog` and `controller` (topics), `lifecycle` (stopping).

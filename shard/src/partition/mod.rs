@@ -25,8 +25,6 @@ pub struct Partition {
     id: PartitionId,
     leader_epoch: LeaderEpoch,
     log_start: Offset,
-    /// What the log start will be when all that is in the log is durable.
-    log_start_logged: Offset,
     end: Offset,
     high_watermark: Offset,
     epochs: EpochTable,
@@ -68,7 +66,6 @@ impl Partition {
             id,
             leader_epoch,
             log_start: Offset::ZERO,
-            log_start_logged: Offset::ZERO,
             end: Offset::ZERO,
             high_watermark: Offset::ZERO,
             epochs: EpochTable::default(),
@@ -176,15 +173,14 @@ impl Partition {
         advanced
     }
 
-    /// Where truncation at `offset` really cuts: batches are never split, so the one that holds `offset` goes whole, and
-    /// never below a log start that is in the log, durable or not: replay meets that entry first.
+    /// Where truncation at `offset` really cuts: batches are never split, so the one that holds `offset` goes whole.
     pub fn cut_at(&self, offset: Offset) -> Offset {
         let within_tail = self.tail.from(offset).next().map(|batch| batch.base_offset);
         let within_gathering = || {
             let holds = |batch: &&Gathered| batch.base_offset.plus(batch.header.records) > offset;
             self.gathering.iter().find(holds).map(|batch| batch.base_offset)
         };
-        within_tail.or_else(within_gathering).unwrap_or(self.end).max(self.log_start_logged)
+        within_tail.or_else(within_gathering).unwrap_or(self.end).max(self.log_start)
     }
 
     /// Drops every record at or above `cut`, which [`cut_at`](Self::cut_at) gave.
@@ -198,19 +194,15 @@ impl Partition {
         }
         self.epochs.truncate(cut);
         self.end = cut;
+        // Only replay comes here with a log start above the cut: it was not durable yet when the suffix was cut.
+        self.log_start = self.log_start.min(cut);
         self.high_watermark = self.high_watermark.min(cut);
         self.rebuild_producers();
-    }
-
-    /// An entry that moves the log start to `offset`, no higher than the high watermark, is in the log.
-    pub fn log_start_logged(&mut self, offset: Offset) {
-        self.log_start_logged = self.log_start_logged.max(offset.min(self.high_watermark));
     }
 
     /// Drops records below `offset`, which is durable as the new log start. Producer state stays.
     pub fn move_log_start(&mut self, offset: Offset) {
         self.log_start = self.log_start.max(offset.min(self.high_watermark));
-        self.log_start_logged = self.log_start_logged.max(self.log_start);
         while let Some(batch) = self.tail.pop_below(self.log_start) {
             remember(&mut self.producers_before_tail, &batch);
         }

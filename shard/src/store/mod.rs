@@ -302,7 +302,6 @@ impl Store {
             return Err(ErrorCode::OffsetOutOfRange);
         }
         let sequence = self.commit.append_entry(id, PartitionChange::LogStart { offset }).map_err(code_of)?;
-        resident(&mut self.residents, slot).partition.log_start_logged(offset);
         self.pending.push(sequence, slot, PendingKind::LogStart { offset, ticket });
         Ok(())
     }

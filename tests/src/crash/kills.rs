@@ -198,11 +198,11 @@ impl Run {
     fn read_back_beside(&mut self, producer: &mut Producer) -> Result<(), CrashError> {
         let is_quiet = !self.dice.once_in(READ_BACKS_PER_BUSY_ONE);
         if is_quiet {
-            producer.hold()?;
+            producer.hold(&mut self.ledger)?;
         }
         producer.mark(&mut self.ledger)?;
         self.read_back()?;
-        if is_quiet { producer.resume() } else { Ok(()) }
+        if is_quiet { producer.resume(&mut self.ledger) } else { Ok(()) }
     }
 
     fn read_back(&mut self) -> Result<(), CrashError> {

@@ -93,6 +93,12 @@ impl Ledger {
         !self.connected.iter().any(|&connected| connected)
     }
 
+    /// As if the first `records` records of `partition` had been acknowledged.
+    #[cfg(test)]
+    pub(super) fn acknowledge(&mut self, partition: PartitionIndex, records: u64) {
+        self.partitions[partition.get() as usize].acknowledged = records;
+    }
+
     fn handle_acknowledged(&mut self, batch: Acknowledged) -> Result<(), Violation> {
         let Acknowledged { partition, offset, first, records, duplicate, sent_to, answered_by } = batch;
         let expected = &mut self.partitions[partition.get() as usize];

@@ -145,3 +145,103 @@ fn number(entry: &EntryHead) -> u64 {
 pub(super) fn durable_upto(groups: &[GroupOnDisk]) -> Sequence {
     groups.iter().map(|group| group.header.durable_upto).max().unwrap_or(Sequence::ZERO)
 }
+
+#[cfg(test)]
+pub(super) mod testing {
+    use ringmain_wire::ids::{LeaderEpoch, Offset, PartitionId, PartitionIndex};
+
+    use super::*;
+
+    /// A group of one block that stands where its sequence says, with an append of one record to partition 0 of `topic`
+    /// at each of `offsets`.
+    pub(in crate::crash) fn group(
+        sequence: u64,
+        durable_upto: u64,
+        topic: TopicId,
+        offsets: &[i64],
+    ) -> GroupOnDisk {
+        let entry = |&offset: &i64| EntryHead {
+            kind: EntryKind::Append,
+            flags: 0,
+            partition: PartitionId::new(topic, PartitionIndex(0)),
+            leader_epoch: LeaderEpoch(1),
+            offset: Offset(offset),
+            records: 1,
+            position: 64,
+            length: 100,
+            crc: 0,
+        };
+        let header = GroupHeader {
+            closed: false,
+            generation: Generation(1),
+            log: LogId(0),
+            sequence: Sequence(sequence),
+            durable_upto: Sequence(durable_upto),
+            previous_crc: 0,
+            length: 4096,
+            directory_position: 64,
+            directory_crc: 0,
+            entries: 0,
+        };
+        let entries = Some(offsets.iter().map(entry).collect());
+        GroupOnDisk { file: PathBuf::new(), position: (sequence - 1) * 4096, header, entries }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use super::testing::group;
+    use super::*;
+
+    const TOPIC: TopicId = TopicId([7; 16]);
+
+    fn ledger_with(acknowledged: u64, read: u64) -> Ledger {
+        let mut ledger = Ledger::default();
+        ledger.handle_read(PartitionIndex(0), read).unwrap();
+        ledger.acknowledge(PartitionIndex(0), acknowledged);
+        ledger
+    }
+
+    #[test]
+    fn a_write_was_in_flight_if_the_log_holds_what_was_not_acknowledged() {
+        let logs = |offsets: &[i64]| KilledLogs {
+            generation: Generation(1),
+            logs: vec![vec![group(1, 0, TOPIC, &[0, 1]), group(2, 1, TOPIC, offsets)]],
+        };
+        assert!(!logs(&[2, 3]).has_unacknowledged(TOPIC, &ledger_with(4, 0)));
+        assert!(logs(&[2, 4]).has_unacknowledged(TOPIC, &ledger_with(4, 0)));
+        assert!(logs(&[2, 4]).has_unacknowledged(TOPIC, &ledger_with(4, 5)), "reading is not acknowledging");
+        assert!(!logs(&[2, 4]).has_unacknowledged(TopicId::METADATA, &ledger_with(4, 0)));
+    }
+
+    #[test]
+    fn only_what_nobody_was_told_of_may_be_missed() {
+        let group = group(2, 0, TOPIC, &[4, 5]);
+        assert!(group.is_unknown_to_all(TOPIC, &ledger_with(4, 3)));
+        assert!(!group.is_unknown_to_all(TOPIC, &ledger_with(5, 3)), "acknowledged");
+        assert!(!group.is_unknown_to_all(TOPIC, &ledger_with(4, 5)), "read");
+        assert!(!group.is_unknown_to_all(TopicId::METADATA, &ledger_with(4, 3)), "not ours");
+    }
+
+    #[test]
+    fn groups_are_found_by_their_headers_behind_gaps_and_up_to_the_end() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let salt = LogSalt(5);
+        let mut block = vec![0; BLOCK_BYTES];
+        for place in [0, 1, 3] {
+            // No entries: what a mark looks like, whose directory has the CRC of nothing.
+            group(place + 1, place, TOPIC, &[]).header.encode(salt, &mut block);
+            file.as_file().write_all_at(&block, place * BLOCK_BYTES as u64).unwrap();
+        }
+        let mut groups = Vec::new();
+        scan_file(file.path(), salt, |header| header.log == LogId(0), &mut groups).unwrap();
+        let found: Vec<_> = groups.iter().map(|group| group.header.sequence.0).collect();
+        assert_eq!(found, [1, 2, 4]);
+        assert_eq!(durable_upto(&groups), Sequence(3));
+        groups.clear();
+        scan_file(file.path(), LogSalt(6), |_| true, &mut groups).unwrap();
+        assert!(groups.is_empty(), "of another data directory");
+    }
+}

@@ -123,3 +123,47 @@ fn copy(mut from: &TcpStream, mut to: &TcpStream, limit: u64) -> Ended {
     let _ = to.shutdown(Shutdown::Both);
     ended
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (near, listener.accept().unwrap().0)
+    }
+
+    #[test]
+    fn a_connection_is_cut_at_the_byte_and_in_both_directions() {
+        let (mut client, client_side) = pair();
+        let (broker_side, mut broker) = pair();
+        let limits = Limits { requests: 5, answers: Limits::NEVER };
+        let cuts = Arc::new(Cuts::default());
+        relay(client_side, broker_side, limits, &cuts).unwrap();
+        client.write_all(b"requests").unwrap();
+        let mut requests = Vec::new();
+        broker.read_to_end(&mut requests).unwrap();
+        assert_eq!(requests, b"reque");
+        // Reset, as bytes were lost, or closed.
+        let answers = client.read(&mut [0; 8]);
+        assert!(answers.is_err() || answers.is_ok_and(|read| read == 0));
+    }
+
+    #[test]
+    fn an_answer_is_dropped_after_its_request_was_forwarded_whole() {
+        let (mut client, client_side) = pair();
+        let (broker_side, mut broker) = pair();
+        let limits = Limits { requests: Limits::NEVER, answers: 2 };
+        let cuts = Arc::new(Cuts::default());
+        relay(client_side, broker_side, limits, &cuts).unwrap();
+        client.write_all(b"request").unwrap();
+        let mut request = [0; 7];
+        broker.read_exact(&mut request).unwrap();
+        assert_eq!(&request, b"request");
+        broker.write_all(b"answer").unwrap();
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).unwrap();
+        assert_eq!(answer, b"an");
+    }
+}

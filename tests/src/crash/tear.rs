@@ -113,3 +113,33 @@ fn older_bytes(data_dir: &Path, killed: &KilledLogs, bytes: usize) -> io::Result
     fs::File::open(path)?.read_exact_at(&mut found, 0)?;
     Ok(Some(found))
 }
+
+#[cfg(test)]
+mod tests {
+    use ringmain_wire::ids::PartitionIndex;
+
+    use super::*;
+    use crate::crash::log_scan::testing::group;
+
+    const TOPIC: TopicId = TopicId([7; 16]);
+
+    fn tearable_sequences(groups: &[GroupOnDisk], acknowledged: u64) -> Vec<u64> {
+        let mut ledger = Ledger::default();
+        ledger.acknowledge(PartitionIndex(0), acknowledged);
+        tearable(groups, TOPIC, &ledger).iter().map(|group| group.header.sequence.0).collect()
+    }
+
+    #[test]
+    fn nothing_acknowledged_or_durable_is_torn() {
+        let groups = [group(1, 0, TOPIC, &[0]), group(2, 0, TOPIC, &[1]), group(3, 1, TOPIC, &[2])];
+        assert_eq!(tearable_sequences(&groups, 0), [2, 3], "the mark has passed the first");
+        assert_eq!(tearable_sequences(&groups, 2), [3], "the second was acknowledged");
+        assert_eq!(tearable_sequences(&groups, 3), [0_u64; 0]);
+    }
+
+    #[test]
+    fn what_stands_before_an_acknowledged_group_is_left_alone() {
+        let groups = [group(1, 0, TOPIC, &[5]), group(2, 0, TOPIC, &[0])];
+        assert_eq!(tearable_sequences(&groups, 1), [0_u64; 0]);
+    }
+}

@@ -308,7 +308,9 @@ impl Disk {
         for sector in 0..file.dirty.len() {
             let from = sector * SECTOR_BYTES;
             if !file.dirty[sector] {
-            } else if random.chance(keep) {
+                continue;
+            }
+            if random.chance(keep) {
                 file.harden(sector);
             } else if let Some(piece) = stale.as_ref().and_then(|stale| stale.get(from..from + SECTOR_BYTES))
                 && file.durable.len() <= from

@@ -2,9 +2,9 @@
 //! process, all driven by one queue of events.
 //!
 //! A seed decides everything: what clients and operators want, when things happen, which faults there are. The product's
-//! logic runs as it is; what the ring does in production a [`World`] does here. Checkers are told what is observed and
+//! logic runs as it is; what the ring does in production a `World` does here. Checkers are told what is observed and
 //! judge it without knowing the workload. Reading order: `plan` (what a seed may do), `world` (the loop), `node` (starts
-//! and ends), `carrier` (a shard's turn), `network`, `disk`, `client`, `operator`, `checker`.
+//! and ends), `carrier` (a shard's turn), `network`, `disk`, `client`, `wishes`, `operator`, `checker`.
 
 mod carrier;
 mod checker;
@@ -23,6 +23,7 @@ mod queue;
 mod random;
 mod records;
 mod trace;
+mod wishes;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -74,5 +75,30 @@ pub fn run(seed: u64) -> Outcome {
         events: world.trace().events(),
         coverage: *world.coverage(),
         failure: violation.map(|violation| (violation, world.trace().to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_decides_everything() {
+        for seed in 0..12 {
+            let (first, second) = (run(seed), run(seed));
+            assert_eq!((first.trace_hash, first.events), (second.trace_hash, second.events), "seed {seed}");
+        }
+        assert_ne!(run(1).trace_hash, run(2).trace_hash);
+    }
+
+    #[test]
+    fn a_hundred_seeds_break_no_promise() {
+        let mut met = Coverage::default();
+        for seed in 0..100 {
+            let outcome = run(seed);
+            met.add(&outcome.coverage);
+            assert_eq!(outcome.failure, None, "seed {seed}");
+        }
+        assert!(met.acknowledged > 1_000 && met.kills > 0 && met.power_losses > 0, "{met:?}");
     }
 }

@@ -81,6 +81,7 @@ fn make(copy: &Path, patch: &Path, from: u64, seeds: u64, jobs: u64) -> io::Resu
 
 /// Makes the copy's sources those of the workspace. What has not changed keeps its time, so that little is built again.
 fn copy_sources(workspace: &Path, copy: &Path) -> io::Result<()> {
+    fs::create_dir_all(copy)?;
     for source in SOURCES {
         let from = workspace.join(source);
         if from.exists() {

@@ -67,13 +67,13 @@ impl Producer {
     }
 
     /// Lets it make no further batch until [`Self::resume`].
-    pub(in crate::crash) fn hold(&mut self) -> Result<(), CrashError> {
-        self.command("hold\n")
+    pub(in crate::crash) fn hold(&mut self, ledger: &mut Ledger) -> Result<(), CrashError> {
+        self.command("hold\n", ledger)
     }
 
     /// Lets it go on.
-    pub(in crate::crash) fn resume(&mut self) -> Result<(), CrashError> {
-        self.command("produce\n")
+    pub(in crate::crash) fn resume(&mut self, ledger: &mut Ledger) -> Result<(), CrashError> {
+        self.command("produce\n", ledger)
     }
 
     /// The broker is gone: waits until the producer knows, on every connection. What it was told is in `ledger` then.
@@ -87,13 +87,13 @@ impl Producer {
     pub(in crate::crash) fn mark(&mut self, ledger: &mut Ledger) -> Result<(), CrashError> {
         self.marks += 1;
         let mark = self.marks;
-        self.command(&format!("mark {mark}\n"))?;
+        self.command(&format!("mark {mark}\n"), ledger)?;
         self.wait_until(ledger, |ledger| ledger.marked == mark)
     }
 
     /// Lets everything that it has sent be acknowledged, and ends it.
     pub(in crate::crash) fn finish(mut self, ledger: &mut Ledger) -> Result<(), CrashError> {
-        self.command("stop\n")?;
+        self.command("stop\n", ledger)?;
         loop {
             match self.events.recv_timeout(SILENT_AT_MOST) {
                 Ok(event) => handle(event, ledger)?,
@@ -119,8 +119,13 @@ impl Producer {
         Ok(())
     }
 
-    fn command(&mut self, line: &str) -> Result<(), CrashError> {
-        self.commands.write_all(line.as_bytes()).map_err(CrashError::io("telling the producer"))
+    fn command(&mut self, line: &str, ledger: &mut Ledger) -> Result<(), CrashError> {
+        let written = self.commands.write_all(line.as_bytes());
+        if written.is_err() {
+            // It has ended by itself, and what it said last is why.
+            self.events.iter().try_for_each(|event| handle(event, ledger))?;
+        }
+        written.map_err(CrashError::io("telling the producer"))
     }
 }
 
