@@ -71,9 +71,11 @@ pub(crate) const STEPS: &[Step] = &[
     check("build", When::Whole, 600, &["cargo", "build", "--release", "--package", "ringmain"]),
     Step { needs: Some("build"), ..step("readme", When::Whole, 120, Work::Readme) },
     tests("loom", When::Whole, 300, LOOM),
+    check("sim", When::Whole, 300, SIM),
+    check("sim-replays", When::Whole, 120, SIM_REPLAYS),
     check("synced", When::Whole, 300, SYNCED),
-    check("kill-9", When::Whole, 120, KILL_9),
-    check("kill-9-proxy", When::Whole, 120, KILL_9_PROXY),
+    check("kill-9", When::Whole, 300, KILL_9),
+    check("kill-9-proxy", When::Whole, 300, KILL_9_PROXY),
 ];
 
 /// The flag rebuilds everything, hence a target folder of its own.
@@ -86,6 +88,12 @@ const LOOM: &[&str] = &[
     "--test=mailbox_loom",
     "--target-dir=target/loom",
 ];
+
+/// Every counter of what a seed can run into has to be above zero.
+const SIM: &[&str] = &["cargo", "sim", "--seeds=2000", "--jobs=2"];
+
+/// The same seed twice gives the same trace.
+const SIM_REPLAYS: &[&str] = &["cargo", "sim", "--check-determinism=20"];
 
 /// Compiles what the next two use as well.
 const SYNCED: &[&str] = &["cargo", "run", "--quiet", "--release", "--package=ringmain-tests", "--bin=synced"];

@@ -209,6 +209,21 @@ mod tests {
     }
 
     #[test]
+    fn a_log_start_above_a_later_cut_falls_to_it() {
+        let mut recovery = Recovery::default();
+        append(&mut recovery, 0, 0);
+        append(&mut recovery, 0, 2);
+        recovery.apply(&head(EntryKind::LogStart, 0, 4, 0), Bytes::new(), 0);
+        recovery.apply(&head(EntryKind::Truncate, 0, 2, 0), Bytes::new(), 0);
+        append(&mut recovery, 0, 2);
+        let partition = &recovery.finish().partitions[&id(0)];
+        assert_eq!(
+            (partition.log_start(), partition.end(), partition.is_damaged()),
+            (Offset(2), Offset(4), false)
+        );
+    }
+
+    #[test]
     fn past_rot_only_what_continues_without_a_gap_is_writable() {
         let mut recovery = Recovery::default();
         for index in 0..3 {

@@ -55,11 +55,17 @@ pub(super) fn replay_logs(directory: &mut dyn Directory, before: &Superblock) ->
         .collect();
     for (generation, log) in names {
         let extent = known.logs.iter().find(|extent| (extent.generation, extent.log) == (generation, log));
-        let served_upto = extent.map_or(Sequence::ZERO, |extent| extent.last);
+        let served_upto = extent.map(|extent| extent.last).filter(|last| *last > Sequence::ZERO);
         let name = LogName { generation: generation.0, log: log.0 };
         let Some(files) = found.get(&(generation, log)) else {
             // Served by a former start, and gone since.
-            let rot = Rot { file: 0, position: 0, first: Sequence(1), last: served_upto, lost: Lost::Groups };
+            let rot = Rot {
+                file: 0,
+                position: 0,
+                first: Sequence(1),
+                last: served_upto.unwrap_or(Sequence(1)),
+                lost: Lost::Groups,
+            };
             recovery.handle_rot(&rot, RottenLog { generation, log });
             report.rot.push((name, rot));
             continue;
@@ -125,7 +131,7 @@ fn replay_log(
     superblock: &Superblock,
     (generation, log): (Generation, LogId),
     files: &RangeInclusive<u32>,
-    served_upto: Sequence,
+    served_upto: Option<Sequence>,
     recovery: &mut Recovery,
 ) -> Result<ReplayedLog, BootError> {
     let mut replay = Replay::new(ReplayConfig {

@@ -197,6 +197,8 @@ impl Partition {
         // Only replay comes here with a log start above the cut: it was not durable yet when the suffix was cut.
         self.log_start = self.log_start.min(cut);
         self.high_watermark = self.high_watermark.min(cut);
+        // Of batches below a log start that turned out not to be durable when the suffix was cut.
+        self.producers_before_tail.truncate(cut);
         self.rebuild_producers();
     }
 

@@ -106,6 +106,16 @@ impl ProducerTable {
     }
 }
 
+impl ProducerTable {
+    /// Forgets batches at or above `end`: they are cut off.
+    pub fn truncate(&mut self, end: Offset) {
+        self.producers.retain(|_, state| {
+            state.batches.retain(|batch| batch.base_offset < end);
+            !state.batches.is_empty()
+        });
+    }
+}
+
 impl ProducerState {
     fn check(&self, header: &BatchHeader) -> SequenceCheck {
         let last = last_sequence(header);

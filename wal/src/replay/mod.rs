@@ -43,9 +43,10 @@ pub struct ReplayConfig {
     pub last_file: u32,
     /// The first group that is still needed, [`Sequence`] 1 for all. Groups before it may be given and are not missed.
     pub floor: Sequence,
-    /// All up to this group is known to have been durable, whatever the headers say: a former start has replayed and
-    /// served it. [`Sequence::ZERO`] when no start has.
-    pub served_upto: Sequence,
+    /// The log's last group, if a former start has replayed and served it: everything up to there is known to have been
+    /// durable, whatever the headers say, and nothing behind it belongs to the log, however intact, because that start
+    /// went on without it. `None` when no start has.
+    pub served_upto: Option<Sequence>,
 }
 
 impl ReplayConfig {
@@ -209,7 +210,7 @@ impl Replay {
                 groups: 0,
                 last_sequence: Sequence::ZERO,
                 end: (config.first_file, 0),
-                durable_upto: config.floor.previous().max(config.served_upto),
+                durable_upto: config.floor.previous().max(config.served_upto.unwrap_or(Sequence::ZERO)),
                 closed: false,
                 cut: None,
                 rot: Vec::new(),
@@ -224,6 +225,10 @@ impl Replay {
     /// When what the log holds cannot be known. Replay is over then.
     pub fn next_group(&mut self, source: &mut dyn LogSource) -> Result<Option<ReplayedGroup>, ReplayError> {
         while !self.is_ended {
+            if self.last_owned(self.expected) < self.expected {
+                self.is_ended = true;
+                break;
+            }
             let place @ Place { file, position } = self.place;
             let block = self.window.peek(source, file, position, BLOCK_BYTES)?;
             let decoded = GroupHeader::decode(block, self.config.salt);
@@ -356,10 +361,12 @@ impl Replay {
         let after = if self.is_searching { Sequence::ZERO } else { self.expected };
         let search = Search { from: place, after, durable_upto: self.report.durable_upto, lost_upto: None };
         let ahead = look_ahead(&self.config, source, &mut self.window_ahead, search)?;
-        let durable_upto = ahead.durable_upto;
+        let durable_upto = self.last_owned(ahead.durable_upto);
         self.report.durable_upto = durable_upto;
         match ahead.first {
-            Some((next, sequence)) if sequence.previous() <= durable_upto => {
+            Some((next, sequence))
+                if sequence.previous() <= durable_upto && self.last_owned(sequence) == sequence =>
+            {
                 self.report_missing(sequence.previous());
                 self.place = next;
                 self.expected = sequence;
@@ -373,6 +380,11 @@ impl Replay {
             }
         }
         Ok(())
+    }
+
+    /// `sequence`, or the log's last group if that lies before it.
+    fn last_owned(&self, sequence: Sequence) -> Sequence {
+        self.config.served_upto.map_or(sequence, |last| sequence.min(last))
     }
 
     /// Reports the groups from the expected one to `last` as rotten, if there are any.

@@ -151,3 +151,23 @@ fn what_another_version_wrote_is_refused_not_cut() {
     assert!(expected.to_string().contains("another version"));
     assert_eq!(header(&write).sequence, Sequence(2));
 }
+
+#[test]
+fn a_log_that_was_served_ends_where_it_ended_then_and_is_rotten_before() {
+    let mut log = four_files();
+    let last = log.writes.len() as u64 - 2;
+    let config = ReplayConfig { served_upto: Some(Sequence(last)), ..replay_config(&log.disk) };
+    let (groups, report) = replay_with(&mut log.disk, config.clone()).unwrap();
+    assert_eq!(sequences(&groups), (1..=last).collect::<Vec<_>>(), "what is intact behind does not count");
+    assert_eq!((report.cut, report.rot.len(), report.last_sequence), (None, 0, Sequence(last)));
+
+    // No header says that the last group was durable, and still its damage is rot, not a torn tail.
+    let write = log.writes[last as usize - 1].clone();
+    log.disk.group_mut(&write)[0] ^= 1;
+    let (groups, report) = replay_with(&mut log.disk, config).unwrap();
+    assert_eq!(sequences(&groups), (1..last).collect::<Vec<_>>());
+    assert_eq!(
+        (report.rot.len(), report.rot[0].first, report.rot[0].last),
+        (1, Sequence(last), Sequence(last))
+    );
+}

@@ -241,7 +241,7 @@ pub(crate) fn replay_config(disk: &Disk) -> ReplayConfig {
         first_file: *disk.files.keys().next().unwrap(),
         last_file: *disk.files.keys().last().unwrap(),
         floor: Sequence(1),
-        served_upto: Sequence::ZERO,
+        served_upto: None,
     }
 }
 
