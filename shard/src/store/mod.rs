@@ -4,6 +4,7 @@
 //! effects, and what becomes durable back to partitions and to whoever waits.
 
 mod files;
+mod outcome;
 mod pending;
 mod token;
 
@@ -20,6 +21,8 @@ use crate::effect::{Effect, Effects, FileId, FileOperation, FileToken, StopReaso
 use crate::event::{FileError, FileOutcome};
 use crate::partition::{Admission, Partition};
 use crate::time::{Mono, Now};
+
+pub use outcome::{Appended, Completion, ProduceOutcome};
 
 use files::Preparation;
 use pending::{Pending, PendingEntry, PendingKind};
@@ -43,37 +46,6 @@ pub struct StoreConfig {
     pub tail_bytes_max: usize,
     /// Memory for appends that no write has begun for; at the limit appends are refused.
     pub gathered_bytes_max: usize,
-}
-
-/// What became of a produced batch at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProduceOutcome {
-    /// It is in the log; the ticket, if there is one, completes when it is durable.
-    Waiting,
-    /// It had been appended before and is durable.
-    Duplicate(Appended),
-    /// Nothing of it is in the log.
-    Refused(ErrorCode),
-}
-
-/// Where a batch landed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Appended {
-    /// Offset of its first record.
-    pub base_offset: Offset,
-    /// First offset of the partition that is still stored.
-    pub log_start: Offset,
-    /// An earlier attempt had put it there.
-    pub duplicate: bool,
-}
-
-/// The end of a wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Completion {
-    /// Who waited.
-    pub ticket: Ticket,
-    /// What came of it. An error says that the outcome is unknown, never that nothing was stored.
-    pub result: Result<Appended, ErrorCode>,
 }
 
 /// Counts since the start, for tests and figures.
