@@ -132,11 +132,20 @@ impl From<DirectoryError> for BootError {
 
 /// Makes a node of what `directory` holds, creating it if it is empty.
 ///
+/// `tell` hears what was found before anything is written down on the strength of it: a start that is cut off may have
+/// settled where a log ends, and the next one has no reason to speak of it again.
+///
 /// # Errors
 /// When the directory is another node's, newer, damaged beyond serving, or fails.
-pub fn boot(directory: &mut dyn Directory, options: BootOptions) -> Result<Booted, BootError> {
+pub fn boot(
+    directory: &mut dyn Directory,
+    options: BootOptions,
+    tell: &mut dyn FnMut(&BootReport),
+) -> Result<Booted, BootError> {
     let before = identity::load(directory, options)?;
     let Replayed { mut recovered, mut report, known, logs } = replay_logs(directory, &before)?;
+    report.is_new = before.generation == Generation(0);
+    tell(&report);
     let metadata = recovered.take(PartitionId::METADATA, LeaderEpoch(0));
     let (catalog, created) = read_catalog(&metadata)?;
     settle_logs(directory, known, &logs, |id| {
@@ -144,7 +153,6 @@ pub fn boot(directory: &mut dyn Directory, options: BootOptions) -> Result<Boote
     })?;
     let superblock = identity::begin_generation(directory, &before, options.shards)?;
     let (partitions, damaged) = distribute(&catalog, &created, metadata, recovered, options.shards);
-    report.is_new = before.generation == Generation(0);
     Ok(Booted { superblock, catalog, partitions, damaged, report })
 }
 

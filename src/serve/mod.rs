@@ -98,8 +98,7 @@ fn start(options: &ServeOptions) -> Result<Node, ServeError> {
     let tail_bytes_max = host_memory::budget_bytes() / usize::from(options.shards);
     let (entropy, seed) = draw_entropy();
     let boot_options = BootOptions { node: options.node, shards: options.shards, entropy };
-    let booted = boot(&mut directory, boot_options).map_err(ServeError::Boot)?;
-    tell(&booted.report);
+    let booted = boot(&mut directory, boot_options, &mut |report| tell(report)).map_err(ServeError::Boot)?;
 
     let native = ports.native;
     let endpoints = ports.endpoints.clone();

@@ -15,6 +15,9 @@ use ringmain_wire::ids::{
 
 use super::records::{Values, tag_of};
 
+/// How a record was shown: by an answer to its producer.
+const ACKNOWLEDGED: &str = "acknowledged";
+
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
@@ -63,6 +66,8 @@ struct History {
     shown: BTreeMap<Offset, RecordTag>,
     /// When cuts were asked for in the current start, and where they cut.
     truncations: Vec<(u64, Offset)>,
+    /// The same of earlier starts: answers from before them may still arrive.
+    truncations_before_start: Vec<(u64, Offset)>,
     /// Records below may be gone.
     log_start_asked: Offset,
     log_start: Offset,
@@ -132,7 +137,7 @@ impl Checker {
         sent.acknowledged = true;
         let partition = sent.intent.partition;
         match offset {
-            Some(offset) => self.show(partition, offset, tag, "acknowledged")?,
+            Some(offset) => self.show(partition, offset, tag, ACKNOWLEDGED)?,
             None => sent.somewhere = true,
         }
         Ok(partition)
@@ -281,9 +286,14 @@ impl Checker {
         let mut history = self.histories.remove(&id).unwrap_or_default();
         history.damaged |= partition.is_damaged();
         ensure!(!partition.is_damaged() || rot_reported, "I14", "{id} is read-only though nothing rotted");
+        if rot_reported {
+            // The entry that moved the log start may be what rotted; no append can prove that there was none.
+            history.log_start = history.log_start.min(partition.log_start());
+        }
         let checked = self.compare(&history, partition, &found);
         if recovered {
-            history.truncations.clear();
+            let before_start = core::mem::take(&mut history.truncations);
+            history.truncations_before_start.extend(before_start);
             history.shown = found.into_iter().collect();
             history.high_watermark = partition.high_watermark();
             history.log_start = partition.log_start();
@@ -461,6 +471,14 @@ impl Checker {
     fn show(&mut self, partition: PartitionId, offset: Offset, tag: RecordTag, how: &str) -> Checked {
         let history = self.histories.remove(&partition).unwrap_or_default();
         let before = history.shown.get(&offset).copied();
+        let sent_at = self.records[tag.0 as usize].intent.at;
+        let cut_before_start =
+            history.truncations_before_start.iter().any(|&(at, end)| end <= offset && sent_at <= at);
+        if how == ACKNOWLEDGED && before != Some(tag) && cut_before_start {
+            // The answer may have been on its way since before the cut; what the node holds now says nothing of it.
+            self.histories.insert(partition, history);
+            return Ok(());
+        }
         let excused = |tag| self.is_excused(&history, offset, tag);
         let outcome = match before {
             Some(before) if before == tag => Ok(false),

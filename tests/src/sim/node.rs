@@ -44,6 +44,8 @@ pub(super) struct Node {
     flipped: bool,
     /// In a group that was durable for certain: no start may take that for a torn tail.
     rot_expected: bool,
+    /// A start since the node last served has told of a cut.
+    cut_told: bool,
     /// An operation on the disk has failed in this start.
     pub(super) disk_failed: bool,
     /// A truncation of that shard may not be durable.
@@ -151,8 +153,10 @@ impl World {
             },
         };
         let mut directory = SimDirectory::new(&mut self.disk, &mut self.random.disk, steps_left, errors);
-        let booted = boot(&mut directory, options);
+        let mut cut_told = false;
+        let booted = boot(&mut directory, options, &mut |report| cut_told = !report.cuts.is_empty());
         let trouble = directory.trouble;
+        self.node.cut_told |= cut_told;
         self.note(
             "boot",
             [u64::from(shards), u64::from(booted.is_ok()), trouble.map_or(9, |trouble| trouble as u64)],
@@ -197,7 +201,7 @@ impl World {
             let what = format!("rot below a mark is not reported; cut instead: {:?}", booted.report.cuts);
             return Err(Violation { invariant: "I14", what });
         }
-        if self.node.flipped && !booted.report.cuts.is_empty() {
+        if self.node.flipped && self.node.cut_told {
             // What rotted may have been above the last mark on disk: gone, and said so.
             self.node.given_up = true;
             return Ok(());
@@ -209,6 +213,7 @@ impl World {
         let epoch = booted.leader_epoch();
         self.checker.handle_started(epoch)?;
         self.checker.check_topics(&booted.catalog.topics().map(|topic| topic.id).collect())?;
+        self.node.cut_told = false;
         let rot_reported = !booted.report.rot.is_empty();
         self.node.recovered.clear();
         for partition in booted.partitions.iter().flatten() {
