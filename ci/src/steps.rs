@@ -90,10 +90,10 @@ const LOOM: &[&str] = &[
 ];
 
 /// Every counter of what a seed can run into has to be above zero.
-const SIM: &[&str] = &["cargo", "sim", "--seeds=2000", "--jobs=2"];
+const SIM: &[&str] = &["cargo", "sim", "--seeds", "2000", "--jobs", "2"];
 
 /// The same seed twice gives the same trace.
-const SIM_REPLAYS: &[&str] = &["cargo", "sim", "--check-determinism=20"];
+const SIM_REPLAYS: &[&str] = &["cargo", "sim", "--check-determinism", "20"];
 
 /// Compiles what the next two use as well.
 const SYNCED: &[&str] = &["cargo", "run", "--quiet", "--release", "--package=ringmain-tests", "--bin=synced"];

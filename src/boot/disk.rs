@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::directory::{Directory, DirectoryError};
+use super::identity::SUPERBLOCK;
 
 /// Held by a running broker.
 const LOCK: &str = "lock";
@@ -28,6 +29,11 @@ pub enum LockError {
         /// What that broker said of itself.
         holder: String,
     },
+    /// It holds something else than a broker's data.
+    Foreign {
+        /// One of the names in it.
+        stranger: String,
+    },
     /// It cannot be made or opened.
     Failed(DirectoryError),
 }
@@ -49,6 +55,9 @@ impl DataDirectory {
         File::open(parent)
             .and_then(|parent| parent.sync_all())
             .map_err(failed("sync the parent of the data directory"))?;
+        if let Some(stranger) = find_stranger(root).map_err(failed("list the data directory"))? {
+            return Err(LockError::Foreign { stranger });
+        }
         let path = root.join(LOCK);
         let lock = OpenOptions::new()
             .create(true)
@@ -92,6 +101,22 @@ impl DataDirectory {
     fn failed(&self, path: &str, operation: &'static str, error: &io::Error) -> DirectoryError {
         described(&self.root.join(path).display().to_string(), operation, error)
     }
+}
+
+/// Something in a directory that no broker has ever used, and that is not a broker's.
+fn find_stranger(root: &Path) -> io::Result<Option<String>> {
+    /// What a start makes before the superblock, and what a new filesystem has.
+    const EXPECTED: &[&str] = &[LOCK, "logs", "checkpoint", ".direct-io-probe", "lost+found"];
+    if root.join(SUPERBLOCK).exists() {
+        return Ok(None);
+    }
+    for entry in fs::read_dir(root)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if !EXPECTED.contains(&name.as_str()) {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
 }
 
 fn described(path: &str, operation: &'static str, error: &io::Error) -> DirectoryError {

@@ -7,7 +7,7 @@ use super::directory::Directory;
 use super::logs::create_checkpoint;
 use super::{BootError, BootOptions};
 
-const SUPERBLOCK: &str = "superblock";
+pub(super) const SUPERBLOCK: &str = "superblock";
 /// Directories that shards expect to exist.
 const DIRECTORIES: &[&str] = &[ringmain_shard::store::LOG_DIRECTORY];
 

@@ -20,6 +20,13 @@ pub enum ServeError {
         /// What that broker said of itself.
         holder: String,
     },
+    /// The data directory holds something else.
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+        /// One of the names in it.
+        stranger: String,
+    },
     /// The data directory cannot be made or locked.
     Lock(DirectoryError),
     /// The data directory cannot be written.
@@ -56,6 +63,7 @@ impl ServeError {
     pub(super) fn locking(path: &Path, error: LockError) -> Self {
         match error {
             LockError::Held { holder } => Self::Locked { path: path.to_owned(), holder },
+            LockError::Foreign { stranger } => Self::Foreign { path: path.to_owned(), stranger },
             LockError::Failed(error) => Self::Lock(error),
         }
     }
@@ -78,6 +86,7 @@ impl ServeError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Locked { .. } => Some("stop that broker, or use another --data-dir"),
+            Self::Foreign { .. } => Some("use --data-dir with an empty or a new directory"),
             Self::Lock(_) | Self::DataDirectory { .. } => {
                 Some("check the path and its permissions, or use another --data-dir")
             }
@@ -101,6 +110,9 @@ impl core::fmt::Display for ServeError {
         match self {
             Self::Locked { path, holder } => {
                 write!(out, "the data directory {} is in use by another broker ({holder})", path.display())
+            }
+            Self::Foreign { path, stranger } => {
+                write!(out, "{} holds {stranger:?}, which is not a broker's data", path.display())
             }
             Self::Lock(error) => write!(out, "{error}"),
             Self::DataDirectory { path, error } => {

@@ -73,10 +73,22 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
         // Before anything else, so that no signal is missed and none kills the process half-way.
         let mut stop = StopSignals::listen().map_err(ServeError::Runtime)?;
         let mut node = start(options)?;
-        node.wait_until_listening(&mut stop).await?;
-        announce(options, &node, started);
+        match node.wait_until_listening(&mut stop).await? {
+            Start::Listening => announce(options, &node, started),
+            // Nothing was accepted yet, so there is nothing to finish.
+            Start::Stopped => return Ok(()),
+        }
         node.run(&mut stop).await
     })
+}
+
+/// How a start ended.
+#[derive(Debug, PartialEq, Eq)]
+enum Start {
+    /// It serves.
+    Listening,
+    /// It was told to stop before it served.
+    Stopped,
 }
 
 /// A node whose shards run.
@@ -156,7 +168,7 @@ fn start(options: &ServeOptions) -> Result<Node, ServeError> {
 }
 
 impl Node {
-    async fn wait_until_listening(&mut self, stop: &mut StopSignals) -> Result<(), ServeError> {
+    async fn wait_until_listening(&mut self, stop: &mut StopSignals) -> Result<Start, ServeError> {
         let mut silent = self.shards.count();
         while silent > 0 {
             tokio::select! {
@@ -164,10 +176,10 @@ impl Node {
                     ShardEvent::Listening => silent -= 1,
                     ShardEvent::Ended(shard) => return Err(self.shards.why_ended(shard)),
                 },
-                () = stop.next() => return Err(ServeError::Interrupted),
+                _ = stop.next() => return Ok(Start::Stopped),
             }
         }
-        Ok(())
+        Ok(Start::Listening)
     }
 
     /// Until a shard fails or all have stopped as asked.
@@ -189,9 +201,13 @@ impl Node {
                         running -= 1;
                     }
                 },
-                () = stop.next() => {
+                signal = stop.next() => {
                     if deadline.is_some() {
-                        return Err(ServeError::Interrupted);
+                        // A second Ctrl-C is somebody who does not want to wait; a second SIGTERM is the same wish again.
+                        match signal {
+                            StopSignal::Interrupt => return Err(ServeError::Interrupted),
+                            StopSignal::Terminate => continue,
+                        }
                     }
                     info!("stopping: finishing what was accepted");
                     self.shards.request_shutdown();
@@ -216,12 +232,19 @@ impl StopSignals {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    async fn next(&mut self) {
+    async fn next(&mut self) -> StopSignal {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => StopSignal::Terminate,
+            _ = self.interrupt.recv() => StopSignal::Interrupt,
         }
     }
+}
+
+/// Which of them came.
+#[derive(Clone, Copy, Debug)]
+enum StopSignal {
+    Terminate,
+    Interrupt,
 }
 
 fn announce(options: &ServeOptions, node: &Node, started: Instant) {

@@ -131,6 +131,35 @@ fn records_survive_restarts_with_fewer_and_more_shards() {
 }
 
 #[test]
+fn the_first_question_of_a_client_may_be_about_a_topic_it_does_not_know() {
+    let directory = directory();
+    let node = Running::start(directory.path(), 2);
+    let request = CreateTopicRequest {
+        name: "one".to_owned(),
+        partitions: 1,
+        replication_factor: 1,
+        ..Default::default()
+    };
+    node.client().create_topic(request).unwrap();
+    let impatient = ClientConfig { request_timeout: Duration::from_secs(5), ..Default::default() };
+    let client = Client::connect(&node.address.to_string(), impatient).unwrap();
+    let end = client.list_offset("one", PartitionIndex(0), ringmain_wire::native::messages::TIMESTAMP_END);
+    assert_eq!(end.unwrap().offset, Offset(0));
+    drop(client);
+    node.stop();
+}
+
+#[test]
+fn a_directory_with_something_else_in_it_is_refused_and_left_alone() {
+    let directory = directory();
+    std::fs::write(directory.path().join("thesis.txt"), "years of work").unwrap();
+    let error = DataDirectory::lock(directory.path()).map(drop).unwrap_err();
+    let error = ServeError::locking(directory.path(), error);
+    assert!(error.to_string().contains("thesis.txt"), "{error}");
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+}
+
+#[test]
 fn a_directory_in_use_is_refused_by_name() {
     let directory = directory();
     let node = Running::start(directory.path(), 1);

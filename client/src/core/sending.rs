@@ -27,11 +27,12 @@ impl ClientCore {
         for producer in self.producers.values_mut() {
             producer.handle_timeout(now);
         }
-        self.send_metadata(now);
         self.send_identities(now);
         self.send_requests(now);
         self.send_produces(now);
         self.send_fetches(now);
+        // After those that may have found a topic missing: nothing else might happen that would ask for it.
+        self.send_metadata(now);
         self.dial(now);
         while let Some((connection, segments)) = self.links.poll_transmit() {
             self.effects.push_back(Effect::Send { connection, segments });
