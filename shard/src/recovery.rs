@@ -158,7 +158,8 @@ mod tests {
     use ringmain_wire::ids::{Offset, PartitionIndex, TopicId};
 
     use super::*;
-    use crate::partition::testing::batch;
+    use crate::partition::Admission;
+    use crate::partition::testing::{batch, header};
 
     const PLACE: RottenLog = RottenLog { generation: Generation(1), log: LogId(1) };
 
@@ -221,6 +222,19 @@ mod tests {
             (partition.log_start(), partition.end(), partition.is_damaged()),
             (Offset(2), Offset(4), false)
         );
+    }
+
+    #[test]
+    fn a_producer_is_not_remembered_for_batches_that_were_cut_below_a_log_start() {
+        let mut recovery = Recovery::default();
+        append(&mut recovery, 0, 0);
+        append(&mut recovery, 0, 2);
+        recovery.apply(&head(EntryKind::LogStart, 0, 4, 0), Bytes::new(), 0);
+        recovery.apply(&head(EntryKind::Truncate, 0, 2, 0), Bytes::new(), 0);
+        let partition = &recovery.finish().partitions[&id(0)];
+        let admitted = |sequence| partition.admit(&header(7, 0, sequence, 2));
+        assert!(matches!(admitted(0), Admission::Duplicate(_)));
+        assert!(matches!(admitted(2), Admission::Append { base_offset: Offset(2), .. }), "its batch is gone");
     }
 
     #[test]

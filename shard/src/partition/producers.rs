@@ -104,9 +104,7 @@ impl ProducerTable {
         }
         state.batches.push_back(batch);
     }
-}
 
-impl ProducerTable {
     /// Forgets batches at or above `end`: they are cut off.
     pub fn truncate(&mut self, end: Offset) {
         self.producers.retain(|_, state| {
