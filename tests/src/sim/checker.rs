@@ -15,9 +15,6 @@ use ringmain_wire::ids::{
 
 use super::records::{Values, tag_of};
 
-/// How a record was shown: by an answer to its producer.
-const ACKNOWLEDGED: &str = "acknowledged";
-
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
@@ -39,8 +36,6 @@ macro_rules! ensure {
 /// What the checker is told before a record is given to a producer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Intent {
-    /// When, in nanoseconds.
-    pub(super) at: u64,
     /// Where to.
     pub(super) partition: PartitionId,
     /// By which producer, over all clients.
@@ -64,10 +59,8 @@ struct Sent {
 struct History {
     /// What was shown, acknowledged or recovered: it has to stay.
     shown: BTreeMap<Offset, RecordTag>,
-    /// When cuts were asked for in the current start, and where they cut.
-    truncations: Vec<(u64, Offset)>,
-    /// The same of earlier starts: answers from before them may still arrive.
-    truncations_before_start: Vec<(u64, Offset)>,
+    /// What could be read until a cut took it: answers from before the cut may still arrive, long after it.
+    cut: BTreeSet<(Offset, RecordTag)>,
     /// Records below may be gone.
     log_start_asked: Offset,
     log_start: Offset,
@@ -137,7 +130,7 @@ impl Checker {
         sent.acknowledged = true;
         let partition = sent.intent.partition;
         match offset {
-            Some(offset) => self.show(partition, offset, tag, ACKNOWLEDGED)?,
+            Some(offset) => self.show(partition, offset, tag, "acknowledged")?,
             None => sent.somewhere = true,
         }
         Ok(partition)
@@ -168,10 +161,17 @@ impl Checker {
         self.show(partition, offset, tag, "consumed")
     }
 
-    /// A cut was asked for: records of the partition from `end` on may be gone, or come back after a crash.
-    pub(super) fn handle_truncation(&mut self, at: u64, partition: PartitionId, end: Offset) {
+    /// A cut was asked for: records of the partition from `end` on may be gone, or come back after a crash. `readable` is
+    /// what could be read just before.
+    pub(super) fn handle_truncation(
+        &mut self,
+        partition: PartitionId,
+        end: Offset,
+        readable: Vec<(Offset, RecordTag)>,
+    ) {
         let history = self.histories.entry(partition).or_default();
-        history.truncations.push((at, end));
+        history.cut.extend(readable.into_iter().filter(|&(offset, _)| offset >= end));
+        history.shown.split_off(&end);
         history.ever_truncated = true;
         history.high_watermark = history.high_watermark.min(end);
     }
@@ -292,8 +292,6 @@ impl Checker {
         }
         let checked = self.compare(&history, partition, &found);
         if recovered {
-            let before_start = core::mem::take(&mut history.truncations);
-            history.truncations_before_start.extend(before_start);
             history.shown = found.into_iter().collect();
             history.high_watermark = partition.high_watermark();
             history.log_start = partition.log_start();
@@ -326,7 +324,7 @@ impl Checker {
         for (&offset, &tag) in &history.shown {
             let holds = by_offset.get(&offset) == Some(&tag);
             ensure!(
-                holds || offset < partition.log_start() || self.is_excused(history, offset, tag),
+                holds || history.may_lack(offset),
                 "I1",
                 "record {} was shown or acknowledged at offset {offset} of {id}, and {:?} is there; log start {}, end {end}",
                 tag.0,
@@ -377,8 +375,8 @@ impl Checker {
         Ok(())
     }
 
-    /// Reads a partition's shown records, and checks the format's rules on the way.
-    fn read(&self, partition: &Partition) -> Result<Vec<(Offset, RecordTag)>, Violation> {
+    /// A partition's records that can be read, and checks the format's rules on the way.
+    pub(super) fn read(&self, partition: &Partition) -> Result<Vec<(Offset, RecordTag)>, Violation> {
         let id = partition.id();
         let mut found = Vec::new();
         let mut batches: BTreeSet<(ProducerId, ProducerEpoch, ProducerSequence)> = BTreeSet::new();
@@ -470,20 +468,12 @@ impl Checker {
     /// A record was shown at an offset.
     fn show(&mut self, partition: PartitionId, offset: Offset, tag: RecordTag, how: &str) -> Checked {
         let history = self.histories.remove(&partition).unwrap_or_default();
-        let before = history.shown.get(&offset).copied();
-        let sent_at = self.records[tag.0 as usize].intent.at;
-        let cut_before_start =
-            history.truncations_before_start.iter().any(|&(at, end)| end <= offset && sent_at <= at);
-        if how == ACKNOWLEDGED && before != Some(tag) && cut_before_start {
-            // The answer may have been on its way since before the cut; what the node holds now says nothing of it.
-            self.histories.insert(partition, history);
-            return Ok(());
-        }
-        let excused = |tag| self.is_excused(&history, offset, tag);
-        let outcome = match before {
-            Some(before) if before == tag => Ok(false),
-            Some(before) if excused(before) && !excused(tag) => Ok(true),
-            Some(_) if excused(tag) => Ok(false),
+        let outcome = match history.shown.get(&offset) {
+            Some(before) if *before == tag => Ok(false),
+            // The answer was on its way since before the cut; it says nothing of what the node holds now.
+            _ if history.cut.contains(&(offset, tag)) => Ok(false),
+            None => Ok(true),
+            Some(_) if history.may_lack(offset) => Ok(false),
             Some(before) => Err(Violation {
                 invariant: "I8",
                 what: format!(
@@ -491,7 +481,6 @@ impl Checker {
                     tag.0, before.0
                 ),
             }),
-            None => Ok(true),
         };
         let entry = self.histories.entry(partition).or_insert(history);
         if outcome? {
@@ -499,12 +488,62 @@ impl Checker {
         }
         Ok(())
     }
+}
 
-    /// Whether a record that was shown may be gone from its offset: a cut was asked for after it was sent.
-    fn is_excused(&self, history: &History, offset: Offset, tag: RecordTag) -> bool {
-        let sent_at = self.records[tag.0 as usize].intent.at;
-        offset < history.log_start_asked
-            || history.damaged
-            || history.truncations.iter().any(|&(at, end)| end <= offset && sent_at <= at)
+impl History {
+    /// Whether what was shown at an offset may be gone although nothing cut it.
+    fn may_lack(&self, offset: Offset) -> bool {
+        offset < self.log_start_asked || self.damaged
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ringmain_wire::ids::PartitionIndex;
+
+    use super::super::records::key_of;
+    use super::*;
+
+    const PARTITION: PartitionId = PartitionId::new(TopicId([7; 16]), PartitionIndex(0));
+
+    fn checker(records: u64) -> Checker {
+        let mut checker = Checker::new();
+        for producer in 0..records {
+            let intent = Intent { partition: PARTITION, producer, idempotent: true, value_bytes: 1 };
+            checker.handle_sent(intent);
+        }
+        checker
+    }
+
+    fn consume(checker: &mut Checker, offset: i64, tag: u64) -> Checked {
+        let tag = RecordTag(tag);
+        let value = checker.values().of(tag, 1).to_vec();
+        checker.handle_consumed(PARTITION, Offset(offset), Some(&key_of(tag)), Some(&value))
+    }
+
+    fn acknowledge(checker: &mut Checker, offset: i64, tag: u64) -> Checked {
+        checker.handle_acknowledged(RecordTag(tag), Some(Offset(offset))).map(|_| ())
+    }
+
+    #[test]
+    fn what_a_cut_took_may_be_heard_of_late_and_binds_nobody() {
+        let mut checker = checker(3);
+        let readable = vec![(Offset(0), RecordTag(0)), (Offset(1), RecordTag(1))];
+        checker.handle_truncation(PARTITION, Offset(1), readable);
+        assert_eq!(consume(&mut checker, 1, 1), Ok(()));
+        assert_eq!(acknowledge(&mut checker, 1, 2), Ok(()));
+        assert_eq!(acknowledge(&mut checker, 1, 1), Ok(()), "as late as that");
+    }
+
+    #[test]
+    fn what_could_not_be_read_before_a_cut_is_bound_to_its_offset() {
+        let mut checker = checker(3);
+        let readable = vec![(Offset(0), RecordTag(0)), (Offset(1), RecordTag(1))];
+        checker.handle_truncation(PARTITION, Offset(1), readable);
+        for (offset, other) in [(0, 1), (1, 0), (2, 1)] {
+            assert_eq!(consume(&mut checker, offset, 2), Ok(()));
+            let broken = consume(&mut checker, offset, other);
+            assert_eq!(broken.map_err(|violation| violation.invariant), Err("I8"), "offset {offset}");
+        }
     }
 }

@@ -17,10 +17,16 @@ pub(super) struct LogImage {
     marks: BTreeMap<(Generation, LogId), Sequence>,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Seen {
+/// A group, by log and place in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Group {
     log: (Generation, LogId),
     sequence: Sequence,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    group: Group,
     length: u64,
     intact: bool,
 }
@@ -42,8 +48,7 @@ impl LogImage {
                 }
                 let end = bytes.len().min(position + header.length as usize);
                 let seen = Seen {
-                    log: (generation, log),
-                    sequence: header.sequence,
+                    group: Group { log: (generation, log), sequence: header.sequence },
                     length: u64::from(header.length),
                     intact: parse(&bytes[position..end], salt).is_ok(),
                 };
@@ -55,16 +60,20 @@ impl LogImage {
         image
     }
 
-    /// Whether flips at these places have damaged a group of which what is left says that it was durable.
-    pub(super) fn is_rot(&self, after: &Self, flips: &[(String, u64)]) -> bool {
-        flips.iter().any(|(path, position)| {
-            let hit = self.groups.iter().find(|((file, start), seen)| {
+    /// The groups that flips at these places have damaged, as far as what is left says that they were durable.
+    pub(super) fn rotten(&self, after: &Self, flips: &[(String, u64)]) -> Vec<Group> {
+        let hit = flips.iter().filter_map(|(path, position)| {
+            self.groups.iter().find(|((file, start), seen)| {
                 file == path && (*start..*start + seen.length).contains(position)
-            });
-            let Some((place, seen)) = hit.filter(|(_, seen)| seen.intact) else { return false };
-            let damaged = after.groups.get(place).is_none_or(|left| !left.intact);
-            let durable = after.marks.get(&seen.log).is_some_and(|&mark| seen.sequence <= mark);
-            damaged && durable
-        })
+            })
+        });
+        let damaged = hit
+            .filter(|(place, seen)| seen.intact && after.groups.get(*place).is_none_or(|left| !left.intact));
+        damaged.map(|(_, seen)| seen.group).filter(|group| after.tells_durable(group)).collect()
+    }
+
+    /// Whether some intact header says that a group was durable.
+    pub(super) fn tells_durable(&self, group: &Group) -> bool {
+        self.marks.get(&group.log).is_some_and(|&mark| group.sequence <= mark)
     }
 }

@@ -16,7 +16,8 @@ use super::MILLISECOND;
 use super::carrier::{Arrival, Shard};
 use super::checker::Violation;
 use super::directory::{SimDirectory, Trouble};
-use super::log_image::LogImage;
+use super::disk::Loss;
+use super::log_image::{Group, LogImage};
 use super::plan::Ending;
 use super::queue::Happening;
 use super::world::{Phase, Step, World};
@@ -42,8 +43,8 @@ pub(super) struct Node {
     given_up: bool,
     /// Bits were flipped.
     flipped: bool,
-    /// In a group that was durable for certain: no start may take that for a torn tail.
-    rot_expected: bool,
+    /// In these groups, which were durable for certain: no start may take that for a torn tail.
+    rotten: Vec<Group>,
     /// A start since the node last served has told of a cut.
     cut_told: bool,
     /// An operation on the disk has failed in this start.
@@ -172,7 +173,7 @@ impl World {
             Some(Trouble::Ended) => {
                 self.met.boot_crashes += 1;
                 if self.random.process.chance(500) {
-                    self.disk.handle_power_loss(&mut self.random.disk);
+                    self.lose_power();
                 }
             }
             Some(Trouble::Failed | Trouble::Full) => {}
@@ -197,7 +198,7 @@ impl World {
         self.met.rot += booted.report.rot.len() as u64;
         self.met.damaged += booted.damaged.len() as u64;
         self.met.shard_changes += u64::from(self.node.shards_before.is_some_and(|before| before != shards));
-        if self.node.rot_expected && booted.report.rot.is_empty() {
+        if !self.node.rotten.is_empty() && booted.report.rot.is_empty() {
             let what = format!("rot below a mark is not reported; cut instead: {:?}", booted.report.cuts);
             return Err(Violation { invariant: "I14", what });
         }
@@ -290,7 +291,7 @@ impl World {
         }
         match ending {
             Ending::PowerLoss if self.node.is_down() => {
-                self.disk.handle_power_loss(&mut self.random.disk);
+                self.lose_power();
             }
             _ if self.node.is_down() => {}
             Ending::Shutdown => self.ask_to_stop(),
@@ -355,7 +356,7 @@ impl World {
         self.disk_work.clear();
         let loss = match ending {
             Ending::Kill | Ending::Shutdown => self.disk.handle_kill(),
-            Ending::PowerLoss => self.disk.handle_power_loss(&mut self.random.disk),
+            Ending::PowerLoss => self.lose_power(),
         };
         match ending {
             Ending::Kill => self.met.kills += 1,
@@ -370,9 +371,21 @@ impl World {
         self.reset_links();
         let is_last = matches!(self.phase, Phase::Stopping { .. });
         if is_last || (ending == Ending::Kill && self.random.process.chance(150)) {
-            self.disk.handle_power_loss(&mut self.random.disk);
+            self.lose_power();
         }
         self.start_again();
+    }
+
+    fn lose_power(&mut self) -> Loss {
+        if self.node.rotten.is_empty() {
+            return self.disk.handle_power_loss(&mut self.random.disk);
+        }
+        let before = LogImage::of(&self.disk, self.node.salt);
+        let loss = self.disk.handle_power_loss(&mut self.random.disk);
+        let after = LogImage::of(&self.disk, self.node.salt);
+        // A mark that stood in the cache only is gone with it, and nothing is left that tells the rot from a torn tail.
+        self.node.rotten.retain(|group| !before.tells_durable(group) || after.tells_durable(group));
+        loss
     }
 
     fn start_again(&mut self) {
@@ -398,8 +411,8 @@ impl World {
             }
         }
         let after = LogImage::of(&self.disk, self.node.salt);
-        self.node.rot_expected |= before.is_rot(&after, &hit);
-        self.met.rot_expected += u64::from(self.node.rot_expected);
+        self.node.rotten.extend(before.rotten(&after, &hit));
+        self.met.rot_expected += u64::from(!self.node.rotten.is_empty());
     }
 
     /// One shard stands still for a while.

@@ -19,7 +19,7 @@ impl World {
                 (truncations, _) => truncations,
             };
             if truncates {
-                self.truncate(shard, id);
+                self.truncate(shard, id)?;
             } else {
                 self.move_log_start(shard, id);
             }
@@ -66,15 +66,16 @@ impl World {
         (!partitions.is_empty()).then(|| (shard, *self.random.workload.pick(&partitions)))
     }
 
-    fn truncate(&mut self, shard: u16, id: PartitionId) {
+    fn truncate(&mut self, shard: u16, id: PartitionId) -> Step {
         let host = &mut self.node.shard(shard).host;
-        let Some(partition) = host.store().partition(id) else { return };
+        let Some(partition) = host.store().partition(id) else { return Ok(()) };
+        let readable = self.checker.read(partition)?;
         let (log_start, end) = (partition.log_start(), partition.end());
         let stored = (end.get() - log_start.get()) as u64;
         let reach = if self.random.workload.chance(700) { stored.min(8) } else { stored };
         let offset = Offset(end.get() - self.random.workload.below(reach + 1) as i64);
-        let Ok(cut) = host.truncate(id, offset) else { return };
-        self.checker.handle_truncation(self.now, id, cut);
+        let Ok(cut) = host.truncate(id, offset) else { return Ok(()) };
+        self.checker.handle_truncation(id, cut, readable);
         self.met.truncations += u64::from(cut < end);
         self.node.truncating = Some(shard);
         self.note("truncate", [u64::from(shard), cut.get() as u64, end.get() as u64]);
@@ -82,6 +83,7 @@ impl World {
             let ending = if self.random.workload.chance(500) { Ending::Kill } else { Ending::PowerLoss };
             self.node.arm(ending);
         }
+        Ok(())
     }
 
     fn move_log_start(&mut self, shard: u16, id: PartitionId) {

@@ -79,13 +79,7 @@ impl World {
             if self.clients[index].core.append(now, key, name, &record, tag).is_err() {
                 return;
             }
-            self.checker.handle_sent(Intent {
-                at: self.now,
-                partition,
-                producer: number,
-                idempotent,
-                value_bytes,
-            });
+            self.checker.handle_sent(Intent { partition, producer: number, idempotent, value_bytes });
         }
     }
 
