@@ -73,6 +73,7 @@ pub(crate) const STEPS: &[Step] = &[
     tests("loom", When::Whole, 300, LOOM),
     check("sim", When::Whole, 300, SIM),
     check("sim-replays", When::Whole, 120, SIM_REPLAYS),
+    check("fuzz", When::Whole, 300, FUZZ),
     check("synced", When::Whole, 300, SYNCED),
     check("kill-9", When::Whole, 300, KILL_9),
     check("kill-9-proxy", When::Whole, 300, KILL_9_PROXY),
@@ -94,6 +95,9 @@ const SIM: &[&str] = &["cargo", "sim", "--seeds", "2000", "--jobs", "2"];
 
 /// The same seed twice gives the same trace.
 const SIM_REPLAYS: &[&str] = &["cargo", "sim", "--check-determinism", "20"];
+
+/// Every parser over its corpus and 100,000 mutations of it; the planted bugs have to be found.
+const FUZZ: &[&str] = &["cargo", "fuzzing"];
 
 /// Compiles what the next two use as well.
 const SYNCED: &[&str] = &["cargo", "run", "--quiet", "--release", "--package=ringmain-tests", "--bin=synced"];

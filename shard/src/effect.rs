@@ -86,7 +86,8 @@ pub enum FileOperation {
         /// Whether the write is on stable storage when it completes.
         sync: WriteSync,
     },
-    /// Read up to `length` bytes at `position`; both multiples of 4,096. Fewer bytes mean the end of the file.
+    /// Read up to `length` bytes at `position`; both multiples of 4,096. Fewer bytes mean the end of the file. A block that
+    /// is written meanwhile comes back old, as written, or as a mix of both.
     Read {
         /// Which.
         file: FileId,
@@ -95,12 +96,13 @@ pub enum FileOperation {
         /// How many.
         length: u32,
     },
-    /// Everything written to `file` before is on stable storage when this completes.
+    /// Everything written to `file` before is on stable storage when this completes, its length included.
     Sync {
         /// Which.
         file: FileId,
     },
-    /// Names created and removed in directory `path` before are on stable storage when this completes.
+    /// Names of files and directories created and removed in directory `path` before are on stable storage when this
+    /// completes. The directory's own name is its parent's.
     SyncDirectory {
         /// Which; empty for the data directory itself.
         path: String,
@@ -110,8 +112,19 @@ pub enum FileOperation {
         /// Which.
         file: FileId,
     },
-    /// Remove the name `path`.
+    /// Remove the name `path` of a file. Done as well where there is no such name, so that removing can be begun anew after
+    /// a crash; what is open under it stays usable until it is closed.
     Remove {
+        /// Which.
+        path: String,
+    },
+    /// Make the directory `path` in a directory that exists. Done as well where the name is taken already.
+    CreateDirectory {
+        /// Which.
+        path: String,
+    },
+    /// Remove the directory `path`, which is empty. Done as well where there is none.
+    RemoveDirectory {
         /// Which.
         path: String,
     },
@@ -126,6 +139,9 @@ pub enum OpenMode {
     Write,
     /// It must not exist yet; read and written.
     Create,
+    /// Made if it does not exist, emptied if it does; read and written. That it was emptied is on stable storage after a
+    /// [`FileOperation::Sync`]; a crash before may bring back all, some or none of what it held.
+    Replace,
 }
 
 /// Whether a completed write survives the loss of power.

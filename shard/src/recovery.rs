@@ -3,16 +3,21 @@
 //! Replay never judges what the log holds; it only checks that each partition's records follow each other without a gap.
 //! Past rot that check is the proof that nothing of a partition was in the damaged place. A partition that cannot be
 //! proven continuous is opened read-only, with what came before the damage.
+//!
+//! Where log files were recycled, batches may be missing that a later `State` entry makes good. So what the log holds
+//! behind a gap is kept aside until a state, or batches carried behind one, reach across.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use ringmain_wal::group::{EntryHead, EntryKind, Generation, LogId};
 use ringmain_wal::replay::{Lost, Rot};
+use ringmain_wal::state::PartitionState;
 use ringmain_wire::batch::BatchHeader;
-use ringmain_wire::ids::{LeaderEpoch, PartitionId};
+use ringmain_wire::ids::{LeaderEpoch, Offset, PartitionId};
 
 use crate::partition::Partition;
+use crate::partition::tail::LogPlace;
 
 /// Rebuilds partitions. Used once, before a node serves; view: node.
 #[derive(Debug, Default)]
@@ -22,6 +27,45 @@ pub struct Recovery {
     suspects: BTreeSet<PartitionId>,
     /// Partitions that no entry has named yet are suspects too, if they existed in this generation.
     unseen_suspected_upto: Option<Generation>,
+    /// What stands behind a gap that a state has to reach across.
+    gaps: BTreeMap<PartitionId, Gap>,
+    /// Of damaged partitions: the end of all records that the log was seen to hold. A state that reaches as far makes good
+    /// what was lost.
+    damaged_upto: BTreeMap<PartitionId, Offset>,
+    /// Damaged partitions whose last state said so: what is left of them is known exactly.
+    known_damaged: BTreeSet<PartitionId>,
+    /// While a log is replayed whose oldest files are gone: the partitions that it has named.
+    renewed: Option<BTreeSet<PartitionId>>,
+}
+
+/// What the log holds of a partition behind a gap.
+#[derive(Debug, Default)]
+struct Gap {
+    /// Batches that no truncation took, in the order of their offsets.
+    behind: VecDeque<ReplayedBatch>,
+    /// Where the partition ends.
+    end: Offset,
+    /// Where it starts, if that was moved behind the gap.
+    log_start: Option<(Offset, LogPlace)>,
+}
+
+#[derive(Debug)]
+struct ReplayedBatch {
+    header: BatchHeader,
+    head: EntryHead,
+    bytes: Bytes,
+    charge: usize,
+    place: LogPlace,
+}
+
+impl ReplayedBatch {
+    fn next_offset(&self) -> Offset {
+        self.head.offset.plus(self.head.records)
+    }
+
+    fn append_to(self, partition: &mut Partition) {
+        partition.replayed(&self.header, self.head.leader_epoch, self.bytes, self.charge, self.place);
+    }
 }
 
 /// The log in which rot was found.
@@ -67,29 +111,43 @@ impl Recovered {
 }
 
 impl Recovery {
-    /// An entry, with the batch if it is an append, and the memory that the batch holds.
-    pub fn apply(&mut self, head: &EntryHead, bytes: Bytes, charge: usize) {
+    /// The next log follows; `is_recycled` if its oldest files are gone. Then it says all there is to say of the partitions
+    /// that it names, and what logs of former starts say of them is outdated.
+    pub fn begin_log(&mut self, is_recycled: bool) {
+        self.renewed = is_recycled.then(BTreeSet::new);
+    }
+
+    /// An entry at `place`, with its bytes if it has any, and the memory that they hold. Of an entry without a partition
+    /// nothing is to be learnt here.
+    pub fn apply(&mut self, place: LogPlace, head: &EntryHead, bytes: Bytes, charge: usize) {
         let id = head.partition;
+        if self.renewed.as_mut().is_some_and(|renewed| renewed.insert(id)) {
+            self.forget(id);
+        }
         match head.kind {
-            EntryKind::Append => self.apply_append(head, bytes, charge),
+            EntryKind::Append => self.apply_append(place, head, bytes, charge),
+            EntryKind::Carried => self.apply_carried(place, head, bytes, charge),
+            EntryKind::State => self.apply_state(place, head, &bytes),
             EntryKind::Truncate => {
-                if let Some(partition) =
-                    self.partitions.get_mut(&id).filter(|partition| !partition.is_damaged())
-                {
-                    partition.truncate(head.offset.min(partition.end()));
+                if let Some(gap) = self.gaps.get_mut(&id) {
+                    gap.behind.retain(|batch| batch.next_offset() <= head.offset);
+                    gap.end = gap.end.min(head.offset);
                 }
+                // Of a damaged one too: its files may be gone.
+                if let Some(partition) = self.partitions.get_mut(&id) {
+                    partition.truncate(head.offset.min(partition.end()), place);
+                }
+                self.close_gap(id);
             }
             EntryKind::LogStart => {
-                if let Some(partition) =
-                    self.partitions.get_mut(&id).filter(|partition| !partition.is_damaged())
-                {
-                    partition.move_log_start(head.offset);
+                if let Some(gap) = self.gaps.get_mut(&id) {
+                    gap.log_start = Some((head.offset, place));
+                } else if let Some(partition) = self.partitions.get_mut(&id) {
+                    partition.move_log_start(head.offset, place);
                 }
             }
-            EntryKind::PartitionDrop => {
-                self.partitions.remove(&id);
-                self.suspects.remove(&id);
-            }
+            EntryKind::PartitionDrop => self.forget(id),
+            EntryKind::Floor => {}
         }
     }
 
@@ -99,7 +157,7 @@ impl Recovery {
             Lost::Entries(heads) => {
                 for head in heads {
                     // Named by an intact directory: there is no doubt to clear up.
-                    self.partition(head.partition).mark_damaged();
+                    self.damage(head.partition, head.offset.plus(head.records));
                 }
             }
             Lost::Groups => {
@@ -121,25 +179,125 @@ impl Recovery {
                 partition.mark_damaged();
             }
         }
+        for id in self.gaps.keys().copied().collect::<Vec<_>>() {
+            self.damage(id, Offset::ZERO);
+        }
         Recovered { partitions: self.partitions, unseen_suspected_upto: self.unseen_suspected_upto }
     }
 
-    fn apply_append(&mut self, head: &EntryHead, bytes: Bytes, charge: usize) {
+    fn apply_append(&mut self, place: LogPlace, head: &EntryHead, bytes: Bytes, charge: usize) {
         let id = head.partition;
+        let next_offset = head.offset.plus(head.records);
+        let header = BatchHeader::parse(&bytes).ok().filter(|header| header.records == head.records);
         let partition = self.partition(id);
-        if partition.is_damaged() {
+        let Some(header) = header.filter(|_| !partition.is_damaged()) else {
+            return self.damage(id, next_offset);
+        };
+        let epoch_falls = partition.epochs().last().is_some_and(|last| last > head.leader_epoch);
+        let goes_on = partition.end() == head.offset && !epoch_falls;
+        let batch = ReplayedBatch { header, head: *head, bytes, charge, place };
+        if goes_on && !self.gaps.contains_key(&id) {
+            batch.append_to(self.partition(id));
+            self.suspects.remove(&id);
+        } else {
+            let gap = self.gaps.entry(id).or_default();
+            gap.end = next_offset;
+            gap.behind.push_back(batch);
+        }
+    }
+
+    /// A batch once more: known already, unless the files in which it first stood are gone.
+    fn apply_carried(&mut self, place: LogPlace, head: &EntryHead, bytes: Bytes, charge: usize) {
+        let id = head.partition;
+        let end = self.partition(id).end();
+        if head.offset.plus(head.records) <= end {
+            self.partition(id).replayed_again(head.offset, bytes, charge, place);
+        } else if head.offset == end
+            && let Some(gap) = self.gaps.remove(&id)
+        {
+            self.apply_append(place, head, bytes, charge);
+            self.gaps.insert(id, gap);
+            self.close_gap(id);
+        } else {
+            self.apply_append(place, head, bytes, charge);
+        }
+    }
+
+    fn apply_state(&mut self, place: LogPlace, head: &EntryHead, bytes: &[u8]) {
+        let id = head.partition;
+        let Ok(state) = PartitionState::decode(bytes) else {
+            return self.damage(id, head.offset);
+        };
+        let (settled_end, end) = (state.settled_end, state.end);
+        let is_known = self.known_damaged.contains(&id);
+        if !is_known && self.damaged_upto.get(&id).is_some_and(|&upto| settled_end < upto) {
             return;
         }
-        let expected = Some((partition.end(), head.records));
-        let epoch_falls = partition.epochs().last().is_some_and(|last| last > head.leader_epoch);
-        let header = BatchHeader::parse(&bytes).ok();
-        match header {
-            Some(header) if expected == Some((head.offset, header.records)) && !epoch_falls => {
-                partition.replayed(&header, head.leader_epoch, bytes, charge);
-                self.suspects.remove(&id);
-            }
-            _ => partition.mark_damaged(),
+        let is_read_only = state.is_read_only;
+        let partition = self.partition(id);
+        partition.replayed_state(state, place);
+        if partition.end() < end {
+            // Batches that stood before it are not there: they may be carried behind it.
+            let gap = self.gaps.entry(id).or_default();
+            gap.end = gap.end.max(end);
+        } else {
+            self.suspects.remove(&id);
         }
+        self.damaged_upto.remove(&id);
+        self.close_gap(id);
+        if is_read_only {
+            self.damage(id, settled_end);
+            self.known_damaged.insert(id);
+        }
+    }
+
+    /// What is known of a partition may have come as far as what the log holds behind its gap.
+    fn close_gap(&mut self, id: PartitionId) {
+        let (Some(gap), Some(partition)) = (self.gaps.get_mut(&id), self.partitions.get_mut(&id)) else {
+            return;
+        };
+        while let Some(batch) = gap.behind.front() {
+            if batch.next_offset() > partition.end() {
+                let epoch_falls =
+                    partition.epochs().last().is_some_and(|last| last > batch.head.leader_epoch);
+                if batch.head.offset != partition.end() || epoch_falls {
+                    return;
+                }
+                if let Some(batch) = gap.behind.pop_front() {
+                    batch.append_to(partition);
+                }
+            } else {
+                gap.behind.pop_front();
+            }
+        }
+        if gap.end > partition.end() {
+            return;
+        }
+        if let Some((offset, place)) = gap.log_start {
+            partition.move_log_start(offset, place);
+        }
+        self.gaps.remove(&id);
+        self.suspects.remove(&id);
+    }
+
+    fn forget(&mut self, id: PartitionId) {
+        self.partitions.remove(&id);
+        self.suspects.remove(&id);
+        self.gaps.remove(&id);
+        self.known_damaged.remove(&id);
+        self.damaged_upto.remove(&id);
+    }
+
+    fn damage(&mut self, id: PartitionId, upto: Offset) {
+        let gap = self.gaps.remove(&id);
+        let partition = self.partition(id);
+        partition.mark_damaged();
+        if let Some((offset, place)) = gap.and_then(|gap| gap.log_start) {
+            partition.move_log_start(offset, place);
+        }
+        self.known_damaged.remove(&id);
+        let known = self.damaged_upto.entry(id).or_insert(upto);
+        *known = upto.max(*known);
     }
 
     fn partition(&mut self, id: PartitionId) -> &mut Partition {
@@ -153,119 +311,5 @@ impl Recovery {
 }
 
 #[cfg(test)]
-mod tests {
-    use ringmain_wal::group::Sequence;
-    use ringmain_wire::ids::{Offset, PartitionIndex, TopicId};
-
-    use super::*;
-    use crate::partition::Admission;
-    use crate::partition::testing::{batch, header};
-
-    const PLACE: RottenLog = RottenLog { generation: Generation(1), log: LogId(1) };
-
-    fn id(index: u32) -> PartitionId {
-        PartitionId::new(TopicId([1; 16]), PartitionIndex(index))
-    }
-
-    fn head(kind: EntryKind, index: u32, offset: i64, records: u32) -> EntryHead {
-        EntryHead {
-            kind,
-            flags: 0,
-            partition: id(index),
-            leader_epoch: LeaderEpoch(1),
-            offset: Offset(offset),
-            records,
-            position: 0,
-            length: 0,
-            crc: 0,
-        }
-    }
-
-    fn append(recovery: &mut Recovery, index: u32, offset: i64) {
-        recovery.apply(&head(EntryKind::Append, index, offset, 2), batch(7, 0, offset as i32, 2), 4096);
-    }
-
-    fn rot(lost: Lost) -> Rot {
-        Rot { file: 0, position: 4096, first: Sequence(2), last: Sequence(2), lost }
-    }
-
-    #[test]
-    fn entries_apply_in_order() {
-        let mut recovery = Recovery::default();
-        append(&mut recovery, 0, 0);
-        append(&mut recovery, 0, 2);
-        recovery.apply(&head(EntryKind::Truncate, 0, 2, 0), Bytes::new(), 0);
-        append(&mut recovery, 0, 2);
-        recovery.apply(&head(EntryKind::LogStart, 0, 2, 0), Bytes::new(), 0);
-        append(&mut recovery, 1, 0);
-        recovery.apply(&head(EntryKind::PartitionDrop, 1, 0, 0), Bytes::new(), 0);
-        let recovered = recovery.finish();
-        assert_eq!(recovered.partitions.len(), 1);
-        let partition = &recovered.partitions[&id(0)];
-        assert_eq!(
-            (partition.log_start(), partition.end(), partition.high_watermark()),
-            (Offset(2), Offset(4), Offset(4))
-        );
-        assert!(!partition.is_damaged());
-    }
-
-    #[test]
-    fn a_log_start_above_a_later_cut_falls_to_it() {
-        let mut recovery = Recovery::default();
-        append(&mut recovery, 0, 0);
-        append(&mut recovery, 0, 2);
-        recovery.apply(&head(EntryKind::LogStart, 0, 4, 0), Bytes::new(), 0);
-        recovery.apply(&head(EntryKind::Truncate, 0, 2, 0), Bytes::new(), 0);
-        append(&mut recovery, 0, 2);
-        let partition = &recovery.finish().partitions[&id(0)];
-        assert_eq!(
-            (partition.log_start(), partition.end(), partition.is_damaged()),
-            (Offset(2), Offset(4), false)
-        );
-    }
-
-    #[test]
-    fn a_producer_is_not_remembered_for_batches_that_were_cut_below_a_log_start() {
-        let mut recovery = Recovery::default();
-        append(&mut recovery, 0, 0);
-        append(&mut recovery, 0, 2);
-        recovery.apply(&head(EntryKind::LogStart, 0, 4, 0), Bytes::new(), 0);
-        recovery.apply(&head(EntryKind::Truncate, 0, 2, 0), Bytes::new(), 0);
-        let partition = &recovery.finish().partitions[&id(0)];
-        let admitted = |sequence| partition.admit(&header(7, 0, sequence, 2));
-        assert!(matches!(admitted(0), Admission::Duplicate(_)));
-        assert!(matches!(admitted(2), Admission::Append { base_offset: Offset(2), .. }), "its batch is gone");
-    }
-
-    #[test]
-    fn past_rot_only_what_continues_without_a_gap_is_writable() {
-        let mut recovery = Recovery::default();
-        for index in 0..3 {
-            append(&mut recovery, index, 0);
-        }
-        recovery.handle_rot(&rot(Lost::Groups), PLACE);
-        append(&mut recovery, 0, 2); // continues: proven
-        append(&mut recovery, 1, 4); // a gap: damaged
-        append(&mut recovery, 3, 0); // begins at 0: proven
-        let mut recovered = recovery.finish();
-        let damaged: Vec<bool> =
-            (0..5).map(|index| recovered.take(id(index), LeaderEpoch(1)).is_damaged()).collect();
-        assert_eq!(damaged, [false, true, true, false, true], "2 was never heard of again, 4 never at all");
-        assert!(!recovered.take(id(5), LeaderEpoch(2)).is_damaged(), "created in a later generation");
-        assert!(!recovered.take(PartitionId::METADATA, LeaderEpoch(0)).is_damaged(), "in another log");
-    }
-
-    #[test]
-    fn rot_with_a_readable_directory_hurts_only_the_partitions_it_names() {
-        let mut recovery = Recovery::default();
-        append(&mut recovery, 0, 0);
-        append(&mut recovery, 1, 0);
-        recovery.handle_rot(&rot(Lost::Entries(vec![head(EntryKind::Append, 1, 2, 2)])), PLACE);
-        append(&mut recovery, 1, 4);
-        let mut recovered = recovery.finish();
-        assert!(!recovered.take(id(0), LeaderEpoch(1)).is_damaged());
-        let damaged = recovered.take(id(1), LeaderEpoch(1));
-        assert_eq!((damaged.is_damaged(), damaged.end()), (true, Offset(2)));
-        assert!(!recovered.take(id(9), LeaderEpoch(1)).is_damaged());
-    }
-}
+#[path = "recovery_tests.rs"]
+mod tests;

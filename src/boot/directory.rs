@@ -4,7 +4,7 @@ use core::fmt;
 
 /// A data directory. Paths are relative to it.
 pub trait Directory {
-    /// Names in directory `path`, in any order; none if it does not exist.
+    /// Names of files and directories in directory `path`, in any order; none if it does not exist.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -22,7 +22,7 @@ pub trait Directory {
     /// When it cannot be read.
     fn read(&mut self, path: &str, position: u64, buffer: &mut [u8]) -> Result<usize, DirectoryError>;
 
-    /// Makes sure that `path` is a directory, durably.
+    /// Makes sure that `path` is a directory, and those that it lies in, durably.
     ///
     /// # Errors
     /// When it cannot be made.
@@ -34,11 +34,25 @@ pub trait Directory {
     /// When that failed; then nothing is known of these blocks.
     fn write(&mut self, path: &str, position: u64, bytes: &[u8]) -> Result<(), DirectoryError>;
 
+    /// Writes whole blocks at a block of a file, which is made if it does not exist. A crash may undo all or some of it:
+    /// what was written is durable after [`sync`](Self::sync), a name that was made after
+    /// [`sync_directory`](Self::sync_directory).
+    ///
+    /// # Errors
+    /// When that failed; then nothing is known of these blocks.
+    fn write_deferred(&mut self, path: &str, position: u64, bytes: &[u8]) -> Result<(), DirectoryError>;
+
     /// What was ever written to a file is durable on return.
     ///
     /// # Errors
     /// When that failed.
     fn sync(&mut self, path: &str) -> Result<(), DirectoryError>;
+
+    /// Names made and removed in directory `path`, empty for the whole, are durable on return.
+    ///
+    /// # Errors
+    /// When that failed.
+    fn sync_directory(&mut self, path: &str) -> Result<(), DirectoryError>;
 
     /// Cuts a file to `bytes`, durably.
     ///
@@ -46,11 +60,17 @@ pub trait Directory {
     /// When that failed.
     fn truncate(&mut self, path: &str, bytes: u64) -> Result<(), DirectoryError>;
 
-    /// Removes a file; durable on return.
+    /// Makes sure that there is no file `path`, durably.
     ///
     /// # Errors
     /// When that failed.
     fn remove(&mut self, path: &str) -> Result<(), DirectoryError>;
+
+    /// Makes sure that there is no directory `path`, durably; it is empty.
+    ///
+    /// # Errors
+    /// When that failed, or something is in it.
+    fn remove_directory(&mut self, path: &str) -> Result<(), DirectoryError>;
 }
 
 /// Work on a data directory failed.

@@ -15,10 +15,26 @@ const LOCK: &str = "lock";
 #[derive(Debug)]
 pub struct DataDirectory {
     root: PathBuf,
-    /// The file that was read last, kept open: replay reads a file a piece at a time.
-    open: Option<(String, File)>,
+    /// The file that was used last, kept open: files are read and written a piece at a time. What was written through it
+    /// is synced through it, so that no error is lost in between.
+    open: Option<OpenFile>,
     /// Released when the process ends, however it ends.
     _lock: File,
+}
+
+#[derive(Debug)]
+struct OpenFile {
+    path: String,
+    file: File,
+    access: Access,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    /// It exists and is only read.
+    Read,
+    /// Read and written, and made if it does not exist.
+    Write,
 }
 
 /// Why a data directory cannot be had.
@@ -85,17 +101,35 @@ impl DataDirectory {
         &self.root
     }
 
-    fn file(&mut self, path: &str) -> Result<&File, DirectoryError> {
-        let file = match self.open.take() {
-            Some((open, file)) if open == path => file,
-            _ => File::open(self.root.join(path)).map_err(|error| self.failed(path, "open", &error))?,
+    fn file(&mut self, path: &str, access: Access) -> Result<&File, DirectoryError> {
+        let serves = |open: &OpenFile| open.path == path && (open.access == access || access == Access::Read);
+        let open = match self.open.take().filter(serves) {
+            Some(open) => open,
+            None => {
+                let is_written = access == Access::Write;
+                let file = OpenOptions::new()
+                    .read(true)
+                    .write(is_written)
+                    .create(is_written)
+                    .truncate(false)
+                    .open(self.root.join(path))
+                    .map_err(|error| self.failed(path, "open", &error))?;
+                OpenFile { path: path.to_owned(), file, access }
+            }
         };
-        Ok(&self.open.insert((path.to_owned(), file)).1)
+        Ok(&self.open.insert(open).file)
     }
 
+    /// Makes durable what was made or removed at `path`, where the directory that it was in may be gone as well.
     fn sync_parent(&self, path: &str) -> io::Result<()> {
-        let absolute = self.root.join(path);
-        File::open(absolute.parent().unwrap_or(&self.root))?.sync_all()
+        for parent in Path::new(path).ancestors().skip(1) {
+            match File::open(self.root.join(parent)) {
+                Ok(parent) => return parent.sync_all(),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     fn failed(&self, path: &str, operation: &'static str, error: &io::Error) -> DirectoryError {
@@ -106,7 +140,7 @@ impl DataDirectory {
 /// Something in a directory that no broker has ever used, and that is not a broker's.
 fn find_stranger(root: &Path) -> io::Result<Option<String>> {
     /// What a start makes before the superblock, and what a new filesystem has.
-    const EXPECTED: &[&str] = &[LOCK, "logs", "checkpoint", ".direct-io-probe", "lost+found"];
+    const EXPECTED: &[&str] = &[LOCK, "logs", "partitions", "checkpoint", ".direct-io-probe", "lost+found"];
     if root.join(SUPERBLOCK).exists() {
         return Ok(None);
     }
@@ -117,6 +151,14 @@ fn find_stranger(root: &Path) -> io::Result<Option<String>> {
         }
     }
     Ok(None)
+}
+
+/// What is missing was removed before.
+fn unless_missing(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
 }
 
 fn described(path: &str, operation: &'static str, error: &io::Error) -> DirectoryError {
@@ -151,7 +193,7 @@ impl Directory for DataDirectory {
     }
 
     fn read(&mut self, path: &str, position: u64, buffer: &mut [u8]) -> Result<usize, DirectoryError> {
-        let file = self.file(path)?;
+        let file = self.file(path, Access::Read)?;
         let mut filled = 0;
         while filled < buffer.len() {
             match file.read_at(&mut buffer[filled..], position + filled as u64) {
@@ -165,24 +207,31 @@ impl Directory for DataDirectory {
     }
 
     fn create_directory(&mut self, path: &str) -> Result<(), DirectoryError> {
-        let made = fs::create_dir_all(self.root.join(path)).and_then(|()| self.sync_parent(path));
+        let sync = |parent: &Path| File::open(self.root.join(parent))?.sync_all();
+        let made = fs::create_dir_all(self.root.join(path))
+            .and_then(|()| Path::new(path).ancestors().skip(1).try_for_each(sync));
         made.map_err(|error| self.failed(path, "create", &error))
     }
 
     fn write(&mut self, path: &str, position: u64, bytes: &[u8]) -> Result<(), DirectoryError> {
-        let write = || {
-            let absolute = self.root.join(path);
-            let is_new = !absolute.exists();
-            let file = OpenOptions::new().create(true).truncate(false).write(true).open(absolute)?;
-            file.write_all_at(bytes, position)?;
-            file.sync_data()?;
-            if is_new { self.sync_parent(path) } else { Ok(()) }
-        };
-        write().map_err(|error| self.failed(path, "write", &error))
+        self.write_deferred(path, position, bytes)?;
+        self.sync(path)?;
+        // A file that was there may be one whose making was cut off before this.
+        self.sync_parent(path).map_err(|error| self.failed(path, "write", &error))
+    }
+
+    fn write_deferred(&mut self, path: &str, position: u64, bytes: &[u8]) -> Result<(), DirectoryError> {
+        let written = self.file(path, Access::Write)?.write_all_at(bytes, position);
+        written.map_err(|error| self.failed(path, "write", &error))
     }
 
     fn sync(&mut self, path: &str) -> Result<(), DirectoryError> {
-        let synced = self.file(path)?.sync_data();
+        let synced = self.file(path, Access::Read)?.sync_data();
+        synced.map_err(|error| self.failed(path, "sync", &error))
+    }
+
+    fn sync_directory(&mut self, path: &str) -> Result<(), DirectoryError> {
+        let synced = File::open(self.root.join(path)).and_then(|directory| directory.sync_all());
         synced.map_err(|error| self.failed(path, "sync", &error))
     }
 
@@ -197,7 +246,84 @@ impl Directory for DataDirectory {
 
     fn remove(&mut self, path: &str) -> Result<(), DirectoryError> {
         self.open = None;
-        let removed = fs::remove_file(self.root.join(path)).and_then(|()| self.sync_parent(path));
+        let removed =
+            unless_missing(fs::remove_file(self.root.join(path))).and_then(|()| self.sync_parent(path));
         removed.map_err(|error| self.failed(path, "remove", &error))
+    }
+
+    fn remove_directory(&mut self, path: &str) -> Result<(), DirectoryError> {
+        self.open = None;
+        let removed =
+            unless_missing(fs::remove_dir(self.root.join(path))).and_then(|()| self.sync_parent(path));
+        removed.map_err(|error| self.failed(path, "remove", &error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn directory() -> (tempfile::TempDir, DataDirectory) {
+        let root = tempfile::tempdir().unwrap();
+        let directory = DataDirectory::lock(root.path()).unwrap();
+        (root, directory)
+    }
+
+    fn contents(directory: &mut DataDirectory, path: &str) -> Vec<u8> {
+        let mut buffer = [0; 64];
+        let read = directory.read(path, 0, &mut buffer).unwrap();
+        buffer[..read].to_vec()
+    }
+
+    #[test]
+    fn a_segment_is_written_in_pieces_between_reads() {
+        let (_root, mut directory) = directory();
+        directory.create_directory("partitions/a").unwrap();
+        let path = "partitions/a/0.log";
+        directory.write_deferred(path, 0, b"first ").unwrap();
+        directory.write_deferred(path, 6, b"second").unwrap();
+        assert_eq!(contents(&mut directory, path), b"first second");
+        directory.write_deferred("partitions/a/6.log", 0, b"other").unwrap();
+        assert_eq!(contents(&mut directory, path), b"first second");
+        directory.write_deferred(path, 6, b"third ").unwrap();
+        directory.sync(path).unwrap();
+        directory.sync_directory("partitions/a").unwrap();
+        assert_eq!(contents(&mut directory, path), b"first third ");
+        assert_eq!(directory.file_bytes(path), Ok(Some(12)));
+        let mut names = directory.list("partitions/a").unwrap();
+        names.sort();
+        assert_eq!(names, ["0.log", "6.log"]);
+    }
+
+    #[test]
+    fn removing_twice_is_as_removing_once() {
+        let (_root, mut directory) = directory();
+        directory.create_directory("partitions/a").unwrap();
+        directory.write("partitions/a/0.log", 0, b"bytes").unwrap();
+        let error = directory.remove_directory("partitions/a").unwrap_err();
+        assert_eq!(error.errno, 39, "something is in it: {error}");
+        for _ in 0..2 {
+            directory.remove("partitions/a/0.log").unwrap();
+        }
+        for _ in 0..2 {
+            directory.remove_directory("partitions/a").unwrap();
+        }
+        directory.remove("partitions/a/0.log").unwrap();
+        assert_eq!(directory.list("partitions"), Ok(Vec::new()));
+        assert_eq!(directory.sync_directory("partitions/a").unwrap_err().errno, 2);
+        directory.sync_directory("").unwrap();
+    }
+
+    #[test]
+    fn a_file_made_again_is_not_read_through_the_one_removed() {
+        let (_root, mut directory) = directory();
+        let path = "segment";
+        directory.write_deferred(path, 0, b"old").unwrap();
+        assert_eq!(contents(&mut directory, path), b"old");
+        directory.remove(path).unwrap();
+        assert!(directory.read(path, 0, &mut [0; 8]).is_err());
+        assert!(directory.sync(path).is_err(), "nor made by syncing it");
+        directory.write(path, 0, b"made again").unwrap();
+        assert_eq!(contents(&mut directory, path), b"made again");
     }
 }

@@ -9,7 +9,8 @@ use super::{BootError, BootOptions};
 
 pub(super) const SUPERBLOCK: &str = "superblock";
 /// Directories that shards expect to exist.
-const DIRECTORIES: &[&str] = &[ringmain_shard::store::LOG_DIRECTORY];
+const DIRECTORIES: &[&str] =
+    &[ringmain_shard::store::LOG_DIRECTORY, ringmain_wal::names::PARTITIONS_DIRECTORY];
 
 /// The superblock as the last start left it; generation 0 for a new directory.
 pub(super) fn load(directory: &mut dyn Directory, options: BootOptions) -> Result<Superblock, BootError> {

@@ -1,22 +1,25 @@
-//! Replays what former starts have logged, writes down where each of their logs ends, and drops those nobody needs.
+//! Replays what former starts have logged, and writes down where each of their logs ends.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::RangeInclusive;
 
+use bytes::Bytes;
+use ringmain_shard::partition::tail::LogPlace;
 use ringmain_shard::recovery::{Recovered, Recovery, RottenLog};
 use ringmain_shard::store::LOG_DIRECTORY;
-use ringmain_wal::block::round_up;
+use ringmain_wal::block::{aligned_zeroes, round_up};
 use ringmain_wal::checkpoint::{self, Checkpoint, CheckpointError, LogExtent};
-use ringmain_wal::group::{Generation, LogId, Sequence, group_bytes};
+use ringmain_wal::group::{EntryKind, Generation, LogId, Sequence, group_bytes};
 use ringmain_wal::names::{log_file_name, parse_log_file_name};
 use ringmain_wal::replay::{
     LogSource, Lost, ReadFailed, Replay, ReplayConfig, ReplayReport, ReplayedGroup, Rot,
 };
 use ringmain_wal::superblock::Superblock;
-use ringmain_wire::ids::PartitionId;
 
 use super::directory::Directory;
-use super::{BootError, BootReport, LogName};
+use super::segments::relieve;
+use super::{BootError, BootOptions, BootReport, LogName};
+use crate::host::FormerLogs;
 
 const CHECKPOINT: &str = "checkpoint";
 /// Bytes of a slot of the checkpoint: room for some ten thousand logs.
@@ -37,22 +40,22 @@ pub(super) struct ReplayedLog {
     log: LogId,
     files: RangeInclusive<u32>,
     report: ReplayReport,
-    /// Every partition that an entry names.
-    partitions: BTreeSet<PartitionId>,
 }
 
 /// Replays every log in the order of generations, and makes durable what was read.
-pub(super) fn replay_logs(directory: &mut dyn Directory, before: &Superblock) -> Result<Replayed, BootError> {
+pub(super) fn replay_logs(
+    directory: &mut dyn Directory,
+    before: &Superblock,
+    options: BootOptions,
+) -> Result<Replayed, BootError> {
     let known = load_checkpoint(directory)?;
-    let found = find_logs(directory, before.generation)?;
+    let found = find_needed_logs(directory, before.generation, &known)?;
     let mut recovery = Recovery::default();
     let mut report = BootReport::default();
     let mut logs = Vec::new();
-    let names: BTreeSet<(Generation, LogId)> = found
-        .keys()
-        .copied()
-        .chain(known.logs.iter().map(|extent| (extent.generation, extent.log)))
-        .collect();
+    let noted = known.logs.iter().filter(|extent| extent.generation >= known.oldest_generation);
+    let names: BTreeSet<(Generation, LogId)> =
+        found.keys().copied().chain(noted.map(|extent| (extent.generation, extent.log))).collect();
     for (generation, log) in names {
         let extent = known.logs.iter().find(|extent| (extent.generation, extent.log) == (generation, log));
         let served_upto = extent.map(|extent| extent.last).filter(|last| *last > Sequence::ZERO);
@@ -70,7 +73,8 @@ pub(super) fn replay_logs(directory: &mut dyn Directory, before: &Superblock) ->
             report.rot.push((name, rot));
             continue;
         };
-        let replayed = replay_log(directory, before, (generation, log), files, served_upto, &mut recovery)?;
+        let place = (generation, log);
+        let replayed = replay_log(directory, before, place, files, served_upto, &mut recovery)?;
         report.groups += replayed.report.groups;
         report.cuts.extend(replayed.report.cut.map(|cut| (name, cut)));
         report.rot.extend(replayed.report.rot.iter().map(|rot| (name, rot.clone())));
@@ -82,42 +86,72 @@ pub(super) fn replay_logs(directory: &mut dyn Directory, before: &Superblock) ->
         }
         logs.push(replayed);
     }
-    Ok(Replayed { recovered: recovery.finish(), report, known, logs })
+    let mut recovered = recovery.finish();
+    report.settled = relieve(directory, &mut recovered, options.tail_bytes_max, options.now)?;
+    Ok(Replayed { recovered, report, known, logs })
 }
 
-/// Notes in the checkpoint where each log ends that is still needed: what is served from now on must never again be
-/// taken for a torn tail. Then gives back the space of all others, and of what no log needs. A log is needed if it says
-/// anything of a partition that `is_live`.
-pub(super) fn settle_logs(
+/// Notes in the checkpoint where each log ends: what is served from now on must never again be taken for a torn tail.
+/// Then gives back the space that none of them needs. Says what is to be removed once nothing rests on them.
+pub(super) fn note_ends(
     directory: &mut dyn Directory,
     known: Checkpoint,
     logs: &[ReplayedLog],
-    is_live: impl Fn(&PartitionId) -> bool,
-) -> Result<(), BootError> {
-    let is_needed = |log: &ReplayedLog| !log.report.rot.is_empty() || log.partitions.iter().any(&is_live);
+    serving: Generation,
+) -> Result<FormerLogs, BootError> {
     let mut extents: Vec<LogExtent> = Vec::new();
-    for replayed in logs.iter().filter(|log| is_needed(log)) {
-        let ReplayedLog { generation, log, .. } = *replayed;
-        let former = known.logs.iter().find(|extent| (extent.generation, extent.log) == (generation, log));
-        let last = replayed.report.last_sequence.max(former.map_or(Sequence::ZERO, |extent| extent.last));
-        extents.push(LogExtent { generation, log, floor: Sequence(1), last });
+    for ReplayedLog { generation, log, report, .. } in logs {
+        let former = known.logs.iter().find(|extent| (extent.generation, extent.log) == (*generation, *log));
+        let last = report.last_sequence.max(former.map_or(Sequence::ZERO, |extent| extent.last));
+        extents.push(LogExtent { generation: *generation, log: *log, last });
     }
-    // A log that vanished stays noted: its loss is told at every start until somebody deals with it.
-    let is_gone = |extent: &&LogExtent| {
+    // What was not replayed stays noted: logs that vanished, and rotten ones kept for whoever repairs them.
+    let is_other = |extent: &&LogExtent| {
         !logs.iter().any(|log| (log.generation, log.log) == (extent.generation, extent.log))
     };
-    extents.extend(known.logs.iter().filter(is_gone));
+    extents.extend(known.logs.iter().filter(is_other));
     extents.sort_by_key(|extent| (extent.generation, extent.log));
-    if known.logs != extents {
-        save_checkpoint(
-            directory,
-            &Checkpoint { write_number: known.write_number + 1, logs: extents, ..known },
-        )?;
+    let mut noted = known;
+    if noted.logs != extents {
+        noted = Checkpoint { write_number: noted.write_number + 1, logs: extents, ..noted };
+        save_checkpoint(directory, &noted)?;
     }
     for log in logs {
-        trim(directory, log, is_needed(log))?;
+        trim(directory, log)?;
     }
-    Ok(())
+    former_logs(noted, logs, serving)
+}
+
+/// What is removed once every shard has settled what it has of former starts. Rotten logs stay, noted.
+fn former_logs(
+    noted: Checkpoint,
+    logs: &[ReplayedLog],
+    serving: Generation,
+) -> Result<FormerLogs, BootError> {
+    let (sound, rotten): (Vec<&ReplayedLog>, Vec<_>) = logs.iter().partition(|log| log.report.rot.is_empty());
+    let is_kept = |extent: &LogExtent| {
+        extent.generation < noted.oldest_generation
+            || rotten.iter().any(|log| (log.generation, log.log) == (extent.generation, extent.log))
+    };
+    let kept = noted.logs.iter().copied().filter(is_kept).collect();
+    let after = Checkpoint { write_number: noted.write_number + 1, oldest_generation: serving, logs: kept };
+    let (checkpoint_position, bytes) = encode_checkpoint(&after)?;
+    let mut checkpoint = aligned_zeroes(bytes.len());
+    checkpoint.copy_from_slice(&bytes);
+    let paths: VecDeque<String> = sound
+        .iter()
+        .flat_map(|log| {
+            let (last_file, _) = log.report.end;
+            let needed = log.files.clone().filter(move |number| *number <= last_file);
+            needed.map(|number| log_file_name(log.generation, log.log, number))
+        })
+        .collect();
+    Ok(FormerLogs {
+        checkpoint_path: CHECKPOINT.to_owned(),
+        checkpoint_position,
+        checkpoint: checkpoint.freeze(),
+        paths,
+    })
 }
 
 /// Makes the checkpoint of a new directory, both slots at their full size, so that writing it never needs room.
@@ -140,15 +174,15 @@ fn replay_log(
         salt: superblock.log_salt,
         first_file: *files.start(),
         last_file: *files.end(),
-        floor: Sequence(1),
         served_upto,
     });
-    let mut source = LogFiles { directory, generation, log };
     let name = log_file_name(generation, log, *files.start());
     let failed = |error| BootError::Log(format!("replaying the log that begins with {name}: {error}"));
-    let mut partitions = BTreeSet::new();
+    recovery.begin_log(*files.start() > 0);
+    let mut floor = 0;
     let mut rot_told = 0;
     loop {
+        let mut source = LogFiles { directory, generation, log };
         let group = replay.next_group(&mut source).map_err(failed)?;
         let rot = &replay.rot()[rot_told..];
         rot_told = replay.rot().len();
@@ -159,26 +193,38 @@ fn replay_log(
             break;
         };
         let charge = charge_of(group);
+        let place = LogPlace { generation, sequence: group.sequence };
         for (head, bytes) in &group.entries {
-            partitions.insert(head.partition);
-            recovery.apply(head, bytes.clone(), charge);
+            recovery.apply(place, head, bytes.clone(), charge);
+            if head.kind == EntryKind::Floor {
+                floor = head.offset.get();
+            }
         }
         entries.into_iter().for_each(|rot| recovery.handle_rot(rot, RottenLog { generation, log }));
     }
-    Ok(ReplayedLog { generation, log, files: files.clone(), report: replay.finish(), partitions })
+    let mut report = replay.finish();
+    if i64::from(*files.start()) > floor {
+        // Files that the log says are needed are gone.
+        let file = u32::try_from(floor).unwrap_or(0);
+        let lost = Rot { file, position: 0, first: Sequence(1), last: Sequence(1), lost: Lost::Groups };
+        recovery.handle_rot(&lost, RottenLog { generation, log });
+        report.rot.push(lost);
+    }
+    Ok(ReplayedLog { generation, log, files: files.clone(), report })
 }
 
 /// Memory that each batch of a group holds: its share of the group, as when it was written.
 fn charge_of(group: &ReplayedGroup) -> usize {
-    let appends = group.entries.iter().filter(|(_, bytes)| !bytes.is_empty()).count();
+    let is_batch = |kind| matches!(kind, EntryKind::Append | EntryKind::Carried);
+    let batches = group.entries.iter().filter(|(head, _)| is_batch(head.kind)).count();
     let bytes: usize = group.entries.iter().map(|(_, bytes)| bytes.len()).sum();
-    group_bytes(group.entries.len(), bytes).checked_div(appends).unwrap_or(0)
+    group_bytes(group.entries.len(), bytes).checked_div(batches).unwrap_or(0)
 }
 
 /// Gives back the space that a log of a former generation does not need: files it never came to, and what was prepared
 /// behind its last group.
-fn trim(directory: &mut dyn Directory, replayed: &ReplayedLog, is_needed: bool) -> Result<(), BootError> {
-    let ReplayedLog { generation, log, files, report, .. } = replayed;
+fn trim(directory: &mut dyn Directory, replayed: &ReplayedLog) -> Result<(), BootError> {
+    let ReplayedLog { generation, log, files, report } = replayed;
     if !report.rot.is_empty() {
         // Whoever repairs it will want to see all there is.
         return Ok(());
@@ -186,7 +232,7 @@ fn trim(directory: &mut dyn Directory, replayed: &ReplayedLog, is_needed: bool) 
     let (last_file, end) = report.end;
     for number in files.clone().rev() {
         let path = log_file_name(*generation, *log, number);
-        if !is_needed || number > last_file {
+        if number > last_file {
             directory.remove(&path)?;
         } else if number == last_file && directory.file_bytes(&path)?.is_some_and(|bytes| bytes > end) {
             directory.truncate(&path, end)?;
@@ -195,10 +241,12 @@ fn trim(directory: &mut dyn Directory, replayed: &ReplayedLog, is_needed: bool) 
     Ok(())
 }
 
-/// The files of every log, by generation and shard.
-fn find_logs(
+/// The files of every log that is needed, by generation and shard. Those that the checkpoint says nobody needs are
+/// removed; but rotten ones are kept for whoever repairs them.
+fn find_needed_logs(
     directory: &mut dyn Directory,
     newest: Generation,
+    known: &Checkpoint,
 ) -> Result<BTreeMap<(Generation, LogId), RangeInclusive<u32>>, BootError> {
     let mut logs: BTreeMap<(Generation, LogId), RangeInclusive<u32>> = BTreeMap::new();
     for name in directory.list(LOG_DIRECTORY)? {
@@ -215,6 +263,12 @@ fn find_logs(
                 newest.0
             )));
         }
+        if generation < known.oldest_generation {
+            if !known.logs.iter().any(|extent| (extent.generation, extent.log) == (generation, log)) {
+                directory.remove(&path)?;
+            }
+            continue;
+        }
         let files = logs.entry((generation, log)).or_insert(number..=number);
         *files = *files.start().min(&number)..=*files.end().max(&number);
     }
@@ -224,6 +278,8 @@ fn find_logs(
 fn load_checkpoint(directory: &mut dyn Directory) -> Result<Checkpoint, BootError> {
     let mut slots = [vec![0; CHECKPOINT_SLOT_BYTES], vec![0; CHECKPOINT_SLOT_BYTES]];
     if directory.file_bytes(CHECKPOINT)?.is_some() {
+        // Files are removed on the strength of it: what a write that never completed left must not be taken back.
+        directory.sync(CHECKPOINT)?;
         for (place, slot) in slots.iter_mut().enumerate() {
             directory.read(CHECKPOINT, (place * CHECKPOINT_SLOT_BYTES) as u64, slot)?;
         }
@@ -236,13 +292,18 @@ fn load_checkpoint(directory: &mut dyn Directory) -> Result<Checkpoint, BootErro
 }
 
 fn save_checkpoint(directory: &mut dyn Directory, checkpoint: &Checkpoint) -> Result<(), BootError> {
-    let bytes = checkpoint
+    let (position, bytes) = encode_checkpoint(checkpoint)?;
+    Ok(directory.write(CHECKPOINT, position, &bytes)?)
+}
+
+/// Where a checkpoint belongs, and its bytes.
+fn encode_checkpoint(checkpoint: &Checkpoint) -> Result<(u64, Bytes), BootError> {
+    let mut bytes = checkpoint
         .encode(CHECKPOINT_SLOT_BYTES)
         .map_err(|error| BootError::Log(format!("too many logs in the data directory: {error}")))?;
     // What stands behind the used part of a slot is never read: only whole blocks of it are written.
-    let used = round_up(bytes.iter().rposition(|&byte| byte != 0).map_or(0, |place| place + 1));
-    let position = checkpoint.slot() * CHECKPOINT_SLOT_BYTES;
-    Ok(directory.write(CHECKPOINT, position as u64, &bytes[..used])?)
+    bytes.truncate(round_up(bytes.iter().rposition(|&byte| byte != 0).map_or(0, |place| place + 1)));
+    Ok(((checkpoint.slot() * CHECKPOINT_SLOT_BYTES) as u64, bytes.into()))
 }
 
 /// The files of one log, as replay reads them.

@@ -9,6 +9,7 @@ pub mod disk;
 
 mod identity;
 mod logs;
+mod segments;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,12 +19,12 @@ use ringmain_wal::group::{Generation, LogSalt};
 use ringmain_wal::replay::{Cut, Rot};
 use ringmain_wal::superblock::Superblock;
 use ringmain_wire::batch::{BatchError, RecordReader};
-use ringmain_wire::ids::{LeaderEpoch, NodeId, PartitionId};
+use ringmain_wire::ids::{LeaderEpoch, NodeId, PartitionId, TimestampMs};
 
 use crate::host::catalog::{Catalog, Change, UnreadableChange};
-use crate::host::placement;
+use crate::host::{FormerLogs, placement};
 use directory::{Directory, DirectoryError};
-use logs::{Replayed, replay_logs, settle_logs};
+use logs::{Replayed, note_ends, replay_logs};
 
 /// What a node is started as.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +33,10 @@ pub struct BootOptions {
     pub node: NodeId,
     /// Shards it will have.
     pub shards: u16,
+    /// Memory for batches that lie in no segment yet; above it, a start settles as it replays.
+    pub tail_bytes_max: usize,
+    /// When it is, for the age of segments.
+    pub now: TimestampMs,
     /// Used where the directory is new.
     pub entropy: Entropy,
 }
@@ -60,6 +65,8 @@ pub struct Booted {
     pub damaged: BTreeSet<PartitionId>,
     /// What there is to tell.
     pub report: BootReport,
+    /// What can be removed once no partition rests on it.
+    pub former_logs: FormerLogs,
 }
 
 impl Booted {
@@ -80,6 +87,10 @@ pub struct BootReport {
     pub cuts: Vec<(LogName, Cut)>,
     /// Damage to what was durable, by log.
     pub rot: Vec<(LogName, Rot)>,
+    /// Memory was short: it settled while it replayed.
+    pub settled: bool,
+    /// Segments that should be there and are not, by path.
+    pub segments_missing: Vec<String>,
 }
 
 /// A log: generation and shard that wrote it.
@@ -106,6 +117,8 @@ pub enum BootError {
     Metadata(UnreadableChange),
     /// A batch of the metadata log cannot be read.
     MetadataBatch(BatchError),
+    /// A segment of the metadata log cannot be read: which, and why.
+    MetadataSegment(String),
 }
 
 impl core::fmt::Display for BootError {
@@ -117,6 +130,10 @@ impl core::fmt::Display for BootError {
                 "the metadata log is damaged, so no topic can be trusted; restore the data directory from a copy",
             ),
             Self::Metadata(error) => write!(out, "the metadata log holds {error}"),
+            Self::MetadataSegment(problem) => write!(
+                out,
+                "a segment of the metadata log is damaged ({problem}); restore the data directory from a copy"
+            ),
             Self::MetadataBatch(error) => write!(out, "the metadata log holds a batch that cannot be read: {error}"),
         }
     }
@@ -143,23 +160,37 @@ pub fn boot(
     tell: &mut dyn FnMut(&BootReport),
 ) -> Result<Booted, BootError> {
     let before = identity::load(directory, options)?;
-    let Replayed { mut recovered, mut report, known, logs } = replay_logs(directory, &before)?;
+    let Replayed { mut recovered, mut report, known, logs } = replay_logs(directory, &before, options)?;
     report.is_new = before.generation == Generation(0);
+    let mut metadata = recovered.take(PartitionId::METADATA, LeaderEpoch(0));
+    report.segments_missing = segments::check(directory, core::iter::once(&mut metadata))?;
+    let (catalog, created) = match read_catalog(directory, &metadata) {
+        Ok(read) => read,
+        Err(error) => {
+            tell(&report);
+            return Err(error);
+        }
+    };
+    let mut partitions = distribute(&catalog, &created, metadata, recovered, options.shards);
+    let others = partitions.iter_mut().flatten().filter(|partition| partition.id() != PartitionId::METADATA);
+    report.segments_missing.extend(segments::check(directory, others)?);
     tell(&report);
-    let metadata = recovered.take(PartitionId::METADATA, LeaderEpoch(0));
-    let (catalog, created) = read_catalog(&metadata)?;
-    settle_logs(directory, known, &logs, |id| {
-        *id == PartitionId::METADATA || catalog.topic_of(*id).is_some()
-    })?;
+    segments::sweep(directory, partitions.iter().flatten())?;
+    let damaged = partitions.iter().flatten().filter(|partition| partition.is_damaged());
+    let damaged = damaged.map(Partition::id).collect();
+    let serving = Generation(before.generation.0.saturating_add(1));
+    let former_logs = note_ends(directory, known, &logs, serving)?;
     let superblock = identity::begin_generation(directory, &before, options.shards)?;
-    let (partitions, damaged) = distribute(&catalog, &created, metadata, recovered, options.shards);
-    Ok(Booted { superblock, catalog, partitions, damaged, report })
+    Ok(Booted { superblock, catalog, partitions, damaged, report, former_logs })
 }
 
 /// When each partition was created: the leader epoch, and so the generation, of the change that did.
 type CreatedIn = BTreeMap<PartitionId, LeaderEpoch>;
 
-fn read_catalog(metadata: &Partition) -> Result<(Catalog, CreatedIn), BootError> {
+fn read_catalog(
+    directory: &mut dyn Directory,
+    metadata: &Partition,
+) -> Result<(Catalog, CreatedIn), BootError> {
     /// Changes are small and never compressed.
     const DECOMPRESSED_BYTES_MAX: usize = 1 << 20;
     if metadata.is_damaged() {
@@ -167,10 +198,11 @@ fn read_catalog(metadata: &Partition) -> Result<(Catalog, CreatedIn), BootError>
     }
     let mut catalog = Catalog::default();
     let mut created = CreatedIn::new();
-    for batch in metadata.tail().batches() {
-        let epoch = metadata.epochs().at(batch.base_offset).unwrap_or_default();
+    let batches = segments::read_all(directory, metadata)?;
+    for (base_offset, batch) in &batches {
+        let epoch = metadata.epochs().at(*base_offset).unwrap_or_default();
         let mut records =
-            RecordReader::new(&batch.bytes, DECOMPRESSED_BYTES_MAX).map_err(BootError::MetadataBatch)?;
+            RecordReader::new(batch, DECOMPRESSED_BYTES_MAX).map_err(BootError::MetadataBatch)?;
         while let Some(record) = records.next() {
             let record = record.map_err(BootError::MetadataBatch)?;
             let change = Change::decode(record.value.unwrap_or_default()).map_err(BootError::Metadata)?;
@@ -188,16 +220,12 @@ fn distribute(
     metadata: Partition,
     mut recovered: Recovered,
     shards: u16,
-) -> (Vec<Vec<Partition>>, BTreeSet<PartitionId>) {
+) -> Vec<Vec<Partition>> {
     let mut partitions: Vec<Vec<Partition>> = (0..shards).map(|_| Vec::new()).collect();
-    let mut damaged = BTreeSet::new();
     for id in catalog.topics().flat_map(|topic| topic.partition_ids()) {
         let partition = recovered.take(id, created.get(&id).copied().unwrap_or_default());
-        if partition.is_damaged() {
-            damaged.insert(id);
-        }
         partitions[usize::from(placement::owner(id, shards).get())].push(partition);
     }
     partitions[0].push(metadata);
-    (partitions, damaged)
+    partitions
 }

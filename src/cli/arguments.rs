@@ -110,9 +110,13 @@ fn parse_timeout(text: &str) -> Result<Duration, String> {
     })
 }
 
+/// A level, or directives such as `info,ringmain=debug`: a bare word that is no level would silence everything.
 fn parse_log_level(text: &str) -> Result<String, String> {
+    const LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace"];
+    let is_directive =
+        |part: &str| part.contains('=') || LEVELS.contains(&part.to_ascii_lowercase().as_str());
     match tracing_subscriber::EnvFilter::builder().parse(text) {
-        Ok(_) if !text.is_empty() => Ok(text.to_owned()),
+        Ok(_) if text.split(',').all(is_directive) => Ok(text.to_owned()),
         _ => Err("expected error, warn, info, debug or trace".to_owned()),
     }
 }

@@ -1,23 +1,26 @@
 //! `ringmain bench …`.
 
+use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
-use ringmain_bench::client_loop::{Load, Pace};
+use ringmain_bench::client_loop::{Load, Pace, Stop};
 use ringmain_bench::generator::{
-    Acks, LoadError, NativeLoadOptions, PairedOptions, Topic, paired, run_native,
+    Acks, LoadError, LoadReport, NativeLoadOptions, PairedOptions, Topic, paired, run_native,
 };
 use ringmain_bench::limit::{self, LimitOptions, Progress as Step};
 use ringmain_client::Endpoint;
 use ringmain_client::driver::PORT_DEFAULT;
 use serde::Serialize;
+use tokio::runtime::Builder;
 
 use super::arguments::Format;
-use super::failure::Failure;
+use super::failure::{EXIT_FAILED, Failure};
 use super::not_yet::Ignored;
 use super::output::{Progress, write_document, write_text};
+use super::session::{Interrupts, check_descriptors};
 use super::time::parse_duration;
 
 /// How long answers may take after the last request.
@@ -134,15 +137,11 @@ pub(super) fn run(verb: BenchVerb, format: Format) -> Result<(), Failure> {
             print(&report, format, || report.render_text())
         }
         BenchVerb::Run(RunArguments { load }) => {
-            let report = run_native(&load.options()?).map_err(|error| load_failure(&error))?;
+            let (options, stop) = (load.options()?, Stop::default());
+            stop_when_interrupted(&stop)?;
+            let report = run_native(&options, &stop).map_err(|error| load_failure(&error))?;
             print(&report, format, || report.render_text())?;
-            match &report.verification {
-                Some(found) if !found.holds() => Err(Failure::failed(
-                    "verification_failed",
-                    "what was acknowledged is not what is stored; the report says more",
-                )),
-                _ => Ok(()),
-            }
+            judge(&report)
         }
         BenchVerb::Pair(PairArguments { load, dir, pairs, spin }) => {
             let spin = spin.map(Duration::from_micros);
@@ -156,6 +155,50 @@ pub(super) fn run(verb: BenchVerb, format: Format) -> Result<(), Failure> {
     }
 }
 
+/// Ctrl-C and SIGTERM end the run in order: its topic is deleted, its figures are printed.
+fn stop_when_interrupted(stop: &Stop) -> Result<(), Failure> {
+    check_descriptors()?;
+    let refused = |error: io::Error| Failure::failed("environment", format!("cannot catch signals: {error}"));
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(refused)?;
+    let mut interrupts = {
+        let _context = runtime.enter();
+        Interrupts::listen()?
+    };
+    let stop = stop.clone();
+    let waiting = move || {
+        runtime.block_on(interrupts.next());
+        stop.request();
+    };
+    // It ends with the process.
+    std::thread::Builder::new().name("ringmain-signals".to_owned()).spawn(waiting).map_err(refused)?;
+    Ok(())
+}
+
+/// Whether what was measured is worth anything.
+fn judge(report: &LoadReport) -> Result<(), Failure> {
+    if report.verification.as_ref().is_some_and(|found| !found.holds()) {
+        return Err(Failure::failed(
+            "verification_failed",
+            "what was acknowledged is not what is stored; the report says more",
+        ));
+    }
+    check_acknowledged(report.requests_sent, report.requests_acknowledged, report.requests_refused)?;
+    if report.interrupted {
+        let words = format!("interrupted: the figures are those of {:.1} s", report.measured_seconds);
+        return Err(Failure::failed("interrupted", words));
+    }
+    Ok(())
+}
+
+/// Figures of a run in which nothing was acknowledged are figures of nothing.
+fn check_acknowledged(sent: u64, acknowledged: u64, refused: u64) -> Result<(), Failure> {
+    if acknowledged > 0 {
+        return Ok(());
+    }
+    let message = format!("none of {sent} requests was acknowledged, {refused} were refused");
+    Err(Failure::failed("nothing_acknowledged", message))
+}
+
 fn print(report: &impl Serialize, format: Format, text: impl FnOnce() -> String) -> Result<(), Failure> {
     match format {
         Format::Json => write_document(report),
@@ -166,8 +209,8 @@ fn print(report: &impl Serialize, format: Format, text: impl FnOnce() -> String)
 fn load_failure(error: &LoadError) -> Failure {
     match error {
         LoadError::Option { .. } => Failure::usage(error.to_string()),
-        LoadError::Connect { .. } => Failure::failed("cannot_connect", error.to_string()),
-        _ => Failure::failed("bench_failed", error.to_string()),
+        LoadError::Connect { .. } => Failure::passed_on(EXIT_FAILED, "cannot_connect", &error.to_string()),
+        _ => Failure::passed_on(EXIT_FAILED, "bench_failed", &error.to_string()),
     }
 }
 
@@ -207,7 +250,7 @@ fn resolve(target: &str) -> Result<SocketAddr, Failure> {
         Endpoint::parse(address, PORT_DEFAULT).map_err(|error| Failure::usage(error.to_string()))?;
     let mut resolved = (endpoint.host.as_str(), endpoint.port)
         .to_socket_addrs()
-        .map_err(|error| Failure::failed("cannot_connect", format!("cannot resolve {endpoint}: {error}")))?;
+        .map_err(|error| Failure::unresolvable(&endpoint.host, &error.to_string()))?;
     resolved.next().ok_or_else(|| Failure::failed("cannot_connect", format!("{endpoint} has no address")))
 }
 
@@ -250,6 +293,14 @@ mod tests {
         assert_eq!((closed.acks, closed.topic), (Acks::Leader, Topic::Temporary { partitions: 5 }));
         assert!(Line::try_parse_from(["run", "--rate", "0"]).is_err());
         assert!(Line::try_parse_from(["run", "--acks", "0"]).is_err());
+    }
+
+    #[test]
+    fn a_run_in_which_nothing_was_acknowledged_has_failed() {
+        let message = "none of 7 requests was acknowledged, 5 were refused";
+        let failure = Failure::failed("nothing_acknowledged", message);
+        assert_eq!(check_acknowledged(7, 0, 5), Err(failure));
+        assert_eq!(check_acknowledged(7, 1, 6), Ok(()));
     }
 
     #[test]

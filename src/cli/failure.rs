@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use ringmain_client::ClientError;
 use ringmain_client::driver::PORT_DEFAULT;
+use ringmain_wire::native::errors::ErrorCode;
 use serde::Serialize;
 
 use super::arguments::Format;
@@ -48,16 +49,38 @@ impl Failure {
         Self::with_exit(EXIT_USAGE, "not_in_this_version", format!("{what} is not in this version"))
     }
 
+    /// A failure in the words of another part of the program or of the broker, which put the remedy behind a semicolon.
+    pub(super) fn passed_on(exit: u8, code: &str, words: &str) -> Self {
+        let (message, hint) = split_remedy(words);
+        let failure = Self::with_exit(exit, code, message);
+        let hint = if is_out_of_descriptors(words) { Some(RAISE_DESCRIPTORS) } else { hint };
+        match hint {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    }
+
+    /// A host name that nobody knows.
+    pub(super) fn unresolvable(host: &str, reason: &str) -> Self {
+        let reason = reason.strip_prefix(LOOKUP_FAILED).unwrap_or(reason);
+        Self::failed("cannot_resolve", format!("cannot find the host {host:?}: {reason}"))
+            .hint("check the name given as --broker")
+    }
+
     /// A failure that ends with another exit code than the usual.
     pub(super) fn with_exit(exit: u8, code: &str, message: impl Into<String>) -> Self {
         Self::Told(Told { exit, code: code.to_owned(), message: message.into(), hint: None })
     }
 
-    /// The same with what to do about it.
+    /// The same with what to do about it, behind what there is to do already.
     #[must_use]
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
-        if let Self::Told(told) = &mut self {
-            told.hint = Some(hint.into());
+        if let Self::Told(Told { hint: told, .. }) = &mut self {
+            let hint = hint.into();
+            *told = Some(match told.take() {
+                Some(first) => format!("{first}; {hint}"),
+                None => hint,
+            });
         }
         self
     }
@@ -106,6 +129,52 @@ impl Told {
     }
 }
 
+/// Something on stderr that is no failure, in the form of one.
+pub(super) fn note(format: Format, code: &str, message: &str) {
+    let line = match format {
+        Format::Json => {
+            let note = Told { exit: 0, code: code.to_owned(), message: message.to_owned(), hint: None };
+            note.render(format)
+        }
+        Format::Text => format!("note: {message}\n"),
+    };
+    // Without a stderr nobody is there to be told.
+    let _ = io::stderr().lock().write_all(line.as_bytes());
+}
+
+/// What the standard library says before the resolver's reason.
+const LOOKUP_FAILED: &str = "failed to lookup address information: ";
+
+/// What to do when a process may open no further file or socket.
+const RAISE_DESCRIPTORS: &str = "raise the limit of open files: ulimit -n 65536";
+
+/// Whether the operating system's words, in which its number for it stands, say that too many files are open.
+fn is_out_of_descriptors(words: &str) -> bool {
+    words.contains("(os error 24)")
+}
+
+/// A message, and the remedy behind its first semicolon that is not quoted.
+fn split_remedy(words: &str) -> (&str, Option<&str>) {
+    let mut quote = None;
+    let mut escaped = false;
+    for (place, byte) in words.bytes().enumerate() {
+        match quote {
+            Some(_) if escaped => escaped = false,
+            Some(b'"') if byte == b'\\' => escaped = true,
+            Some(opened) if byte == opened => quote = None,
+            Some(_) => {}
+            None if matches!(byte, b'"' | b'`') => quote = Some(byte),
+            None if byte == b';' => {
+                if let Some(remedy) = words[place..].strip_prefix("; ") {
+                    return (&words[..place], Some(remedy));
+                }
+            }
+            None => {}
+        }
+    }
+    (words, None)
+}
+
 /// Writing results failed.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
@@ -120,6 +189,13 @@ impl From<io::Error> for Failure {
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         match &error {
+            ClientError::Connect { endpoint, reason } if reason.starts_with(LOOKUP_FAILED) => {
+                Self::unresolvable(&endpoint.host, reason)
+            }
+            ClientError::Connect { reason, .. } if is_out_of_descriptors(reason) => {
+                let words = format!("no connection can be opened: {reason}");
+                Self::passed_on(EXIT_FAILED, "environment", &words)
+            }
             ClientError::Connect { endpoint, reason } => {
                 let start = if endpoint.port == PORT_DEFAULT {
                     "start one with: ringmain serve".to_owned()
@@ -130,8 +206,14 @@ impl From<ClientError> for Failure {
             }
             ClientError::ConnectionLost { .. } => Self::failed("connection_lost", error.to_string()),
             ClientError::OrderBroken => Self::failed("order_broken", error.to_string()),
-            ClientError::Environment { .. } => Self::failed("environment", error.to_string()),
-            _ => Self::failed(error.code().name(), error.to_string()),
+            ClientError::Environment { .. } => {
+                Self::passed_on(EXIT_FAILED, "environment", &error.to_string())
+            }
+            ClientError::Refused { code: code @ ErrorCode::InvalidConfig, message } => {
+                // A setting stands on the command line.
+                Self::passed_on(EXIT_USAGE, code.name(), message)
+            }
+            _ => Self::passed_on(EXIT_FAILED, error.code().name(), &error.to_string()),
         }
     }
 }
@@ -163,6 +245,47 @@ mod tests {
             rendered(&at(9), Format::Json),
             "{\"code\":\"cannot_connect\",\"message\":\"no broker at 127.0.0.1:9: connection refused\",\
              \"hint\":\"start one with: ringmain serve --native 127.0.0.1:9\"}\n"
+        );
+    }
+
+    #[test]
+    fn the_remedy_of_others_stands_in_the_hint() {
+        let refused =
+            |code, message: &str| Failure::from(ClientError::Refused { code, message: message.to_owned() });
+        let unknown = refused(
+            ErrorCode::UnknownTopicOrPartition,
+            "there is no topic \"a; \\\"b\"; create it with `topic create a; b --partitions N`",
+        );
+        assert_eq!(
+            rendered(&unknown, Format::Json),
+            "{\"code\":\"unknown_topic_or_partition\",\"message\":\"there is no topic \\\"a; \\\\\\\"b\\\"\",\
+             \"hint\":\"create it with `topic create a; b --partitions N`\"}\n"
+        );
+        assert_eq!(
+            rendered(&unknown.followed_by("; 0 of 1 records landed"), Format::Text),
+            "error: there is no topic \"a; \\\"b\"; 0 of 1 records landed; \
+             create it with `topic create a; b --partitions N`\n"
+        );
+        let config = refused(ErrorCode::InvalidConfig, "\"nope\" is not a topic setting; did you mean x?");
+        let Failure::Told(told) = config else { panic!("a failure is told") };
+        assert_eq!((told.exit, told.hint.as_deref()), (EXIT_USAGE, Some("did you mean x?")));
+    }
+
+    #[test]
+    fn a_name_without_an_address_and_a_full_descriptor_table_are_told_apart_from_a_dead_broker() {
+        let at = |reason: &str| {
+            let endpoint = Endpoint { host: "nowhere".to_owned(), port: 7092 };
+            let failure = Failure::from(ClientError::Connect { endpoint, reason: reason.to_owned() });
+            rendered(&failure, Format::Text)
+        };
+        assert_eq!(
+            at("failed to lookup address information: Name or service not known"),
+            "error: cannot find the host \"nowhere\": Name or service not known; check the name given as --broker\n"
+        );
+        assert_eq!(
+            at("Too many open files (os error 24)"),
+            "error: no connection can be opened: Too many open files (os error 24); \
+             raise the limit of open files: ulimit -n 65536\n"
         );
     }
 

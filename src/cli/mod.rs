@@ -11,6 +11,7 @@ mod not_yet;
 mod output;
 mod serve;
 mod session;
+mod size;
 mod time;
 mod topic;
 mod tracing_setup;

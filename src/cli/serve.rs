@@ -1,5 +1,7 @@
 //! `ringmain serve`.
 
+mod made_directories;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,12 +9,17 @@ use std::time::Duration;
 use clap::Args;
 use ringmain_wire::ids::NodeId;
 
+use self::made_directories::MadeDirectories;
 use super::arguments::Format;
 use super::failure::Failure;
+use super::session::check_descriptors;
+use super::size::parse_size;
 use crate::serve::{ServeOptions, serve};
 
 const NATIVE_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7092);
 const NATIVE_SHARDS_DEFAULT: u16 = 7100;
+/// More would only wait for each other.
+const SHARDS_A_CORE_MAX: usize = 2;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -59,31 +66,55 @@ pub(super) struct ServeArguments {
     /// How long a shard looks for work before it sleeps, in microseconds: latency against idle CPU.
     #[arg(long, value_name = "MICROS|off", default_value = "off", value_parser = parse_spin)]
     spin: Duration,
+    /// Memory of each shard for records: those that lie in the log only, and the newest that readers are likely to want
+    /// [default: a quarter of what is free, shared by all, at most 2GiB].
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    memory: Option<u64>,
+    /// Bytes of each shard's log; at the limit producers are held back until records are in segments.
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = parse_size)]
+    log_size: u64,
     /// Let the kernel choose the core of each shard.
     #[arg(long)]
     no_pin: bool,
 }
 
+/// Smallest `--memory`: what a few of the largest batches take.
+const MEMORY_MIN: u64 = 32 << 20;
+/// Smallest `--log-size`: a first file and three more.
+const LOG_SIZE_MIN: u64 = 64 << 20;
+
 /// Runs a broker until it is told to stop.
 pub(super) fn run(arguments: &ServeArguments, format: Format) -> Result<(), Failure> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    serve(&arguments.options(cores, format)).map_err(|error| {
-        let failure = Failure::with_exit(error.exit_code(), "serve_failed", error.to_string());
+    let options = arguments.options(cores, format)?;
+    check_descriptors()?;
+    let made = MadeDirectories::expect(&options.data_dir);
+    serve(&options).map_err(|error| {
+        made.remove_unused();
+        let (exit, code, words) = (error.exit_code(), "serve_failed", error.to_string());
         match error.hint() {
-            Some(hint) => failure.hint(hint),
-            None => failure,
+            Some(hint) => Failure::with_exit(exit, code, words).hint(hint),
+            None => Failure::passed_on(exit, code, &words),
         }
     })
 }
 
 impl ServeArguments {
-    fn options(&self, cores: usize, format: Format) -> ServeOptions {
+    fn options(&self, cores: usize, format: Format) -> Result<ServeOptions, Failure> {
         let shards = self.shards.unwrap_or_else(|| u16::try_from(cores).unwrap_or(u16::MAX).clamp(1, 1024));
+        if usize::from(shards) > SHARDS_A_CORE_MAX * cores {
+            return Err(Failure::usage(format!("--shards {shards}: this host has {}", counted(cores)))
+                .hint(format!("use at most {}, or leave --shards out", SHARDS_A_CORE_MAX * cores)));
+        }
         let native_shards = match self.native_shards {
             Some(base) => Some(base).filter(|&base| base != 0),
             None => (self.native.port() == NATIVE_DEFAULT.port()).then_some(NATIVE_SHARDS_DEFAULT),
         };
-        ServeOptions {
+        if let Some(base) = native_shards {
+            check_ports(base, shards, self.native.port())?;
+        }
+        self.check_sizes()?;
+        Ok(ServeOptions {
             data_dir: self.data_dir.clone(),
             node: NodeId(self.node_id),
             shards,
@@ -91,12 +122,31 @@ impl ServeArguments {
             native_shards,
             spin: self.spin,
             pin_cores: !self.no_pin && usize::from(shards) <= cores,
+            memory_bytes: self.memory.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+            log_bytes_max: self.log_size,
             json: format == Format::Json,
-            warnings: self.warnings(),
-        }
+            warnings: self.warnings(shards, cores),
+        })
     }
 
-    fn warnings(&self) -> Vec<String> {
+    fn check_sizes(&self) -> Result<(), Failure> {
+        if let Some(bytes) = self.memory.filter(|&bytes| bytes < MEMORY_MIN) {
+            return Err(Failure::usage(format!(
+                "--memory {bytes}: a shard needs at least {MEMORY_MIN} bytes"
+            ))
+            .hint("use --memory 32MiB or more"));
+        }
+        if self.log_size < LOG_SIZE_MIN {
+            let bytes = self.log_size;
+            return Err(Failure::usage(format!(
+                "--log-size {bytes}: a log needs at least {LOG_SIZE_MIN} bytes"
+            ))
+            .hint("use --log-size 64MiB or more"));
+        }
+        Ok(())
+    }
+
+    fn warnings(&self, shards: u16, cores: usize) -> Vec<String> {
         let absent = [
             ("--kafka", &self.kafka),
             ("--http", &self.http),
@@ -116,8 +166,33 @@ impl ServeArguments {
                 self.native
             )
         });
-        absent.chain(wide).collect()
+        let crowded = (usize::from(shards) > cores).then(|| {
+            format!("--shards {shards}: this host has {}, the shards take turns on them", counted(cores))
+        });
+        absent.chain(wide).chain(crowded).collect()
     }
+}
+
+fn counted(cores: usize) -> String {
+    if cores == 1 { "1 core".to_owned() } else { format!("{cores} cores") }
+}
+
+/// Every shard has a port of its own, and none of them is the one that all share.
+fn check_ports(base: u16, shards: u16, native: u16) -> Result<(), Failure> {
+    let last = u32::from(base) + u32::from(shards) - 1;
+    if last > u32::from(u16::MAX) {
+        return Err(Failure::usage(format!(
+            "--native-shards {base}: {shards} ports from there on end at {last}"
+        ))
+        .hint("ports end at 65535; use a lower BASE, or 0 for any free ports"));
+    }
+    if u32::from(native) <= last && native >= base {
+        return Err(Failure::usage(format!(
+            "--native-shards {base}: its ports {base} to {last} contain port {native} of --native"
+        ))
+        .hint("use another BASE, or 0 for any free ports"));
+    }
+    Ok(())
 }
 
 /// `off` or microseconds.
@@ -145,9 +220,10 @@ mod tests {
         serve: ServeArguments,
     }
 
-    fn options(arguments: &[&str]) -> Result<ServeOptions, clap::Error> {
-        let line = Line::try_parse_from([&["serve"], arguments].concat())?;
-        Ok(line.serve.options(4, Format::Text))
+    fn options(arguments: &[&str]) -> Result<ServeOptions, Failure> {
+        let line = Line::try_parse_from([&["serve"], arguments].concat());
+        let line = line.map_err(|error| Failure::usage(error.to_string()))?;
+        line.serve.options(4, Format::Text)
     }
 
     #[test]
@@ -185,9 +261,35 @@ mod tests {
 
     #[test]
     fn more_shards_than_cores_are_not_pinned() {
-        assert!(!options(&["--shards", "5"]).expect("a flag of the contract").pin_cores);
+        let crowded = options(&["--shards", "5"]).expect("a flag of the contract");
+        assert!(!crowded.pin_cores);
+        assert_eq!(crowded.warnings, ["--shards 5: this host has 4 cores, the shards take turns on them"]);
         assert!(!options(&["--shards", "2", "--no-pin"]).expect("a flag of the contract").pin_cores);
         assert!(options(&["--shards", "0"]).is_err());
+    }
+
+    #[test]
+    fn far_more_shards_than_cores_are_refused() {
+        assert!(options(&["--shards", "8"]).is_ok());
+        let refused = Failure::usage("--shards 9: this host has 4 cores");
+        let refused = refused.hint("use at most 8, or leave --shards out");
+        assert_eq!(options(&["--shards", "9"]).map(drop), Err(refused));
+    }
+
+    #[test]
+    fn the_ports_of_shards_end_in_time_and_leave_out_the_shared_one() {
+        let check = |base: &str, native: &str| {
+            options(&["--native-shards", base, "--native", native]).map(|options| options.native_shards)
+        };
+        assert_eq!(check("7088", "127.0.0.1:7092"), Ok(Some(7088)));
+        assert_eq!(check("7093", "127.0.0.1:7092"), Ok(Some(7093)));
+        for base in ["7089", "7092"] {
+            assert!(check(base, "127.0.0.1:7092").is_err(), "{base}");
+        }
+        assert_eq!(check("65532", "127.0.0.1:0"), Ok(Some(65532)));
+        let refused = Failure::usage("--native-shards 65533: 4 ports from there on end at 65536");
+        let hint = "ports end at 65535; use a lower BASE, or 0 for any free ports";
+        assert_eq!(check("65533", "127.0.0.1:0"), Err(refused.hint(hint)));
     }
 
     #[test]

@@ -1,15 +1,18 @@
 //! A client for the length of one command, with a thread of its own that carries its connections: they live on while
 //! the command waits for a pipe.
 
+use std::io::{self, stderr};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use ringmain_client::{Client, ClientConfig, ClientError};
+use rustix::io::Errno;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::arguments::BrokerArguments;
-use super::failure::Failure;
+use super::failure::{EXIT_FAILED, Failure};
 
 /// How long a command waits for an answer unless told otherwise.
 pub(super) const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
@@ -24,8 +27,8 @@ pub(super) fn with_client<T>(
     arguments: &BrokerArguments,
     work: impl AsyncFnOnce(Client) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let refused =
-        |error: std::io::Error| Failure::from(ClientError::Environment { reason: error.to_string() });
+    check_descriptors()?;
+    let refused = |error: io::Error| Failure::from(ClientError::Environment { reason: error.to_string() });
     let runtime = Builder::new_current_thread().enable_all().build().map_err(refused)?;
     let handle = runtime.handle().clone();
     let (stop, stopped) = oneshot::channel::<()>();
@@ -46,6 +49,24 @@ pub(super) fn with_client<T>(
     // A panic of the carrier was printed when it happened.
     drop(carrier.join());
     outcome
+}
+
+/// Whether this process may open what a runtime needs, which would panic instead of saying so.
+///
+/// # Errors
+/// When it may not.
+pub(super) fn check_descriptors() -> Result<(), Failure> {
+    /// Those of tokio and of the first connection, with room to spare.
+    const NEEDED: usize = 12;
+    let copies = (0..NEEDED).map(|_| stderr().as_fd().try_clone_to_owned());
+    match copies.collect::<io::Result<Vec<OwnedFd>>>() {
+        Err(error) if error.raw_os_error() == Some(Errno::MFILE.raw_os_error()) => {
+            let words = format!("this process may not open enough files and sockets: {error}");
+            Err(Failure::passed_on(EXIT_FAILED, "environment", &words))
+        }
+        // Without a stderr nothing can be said about the rest.
+        _ => Ok(()),
+    }
 }
 
 async fn connect(arguments: &BrokerArguments) -> Result<Client, Failure> {

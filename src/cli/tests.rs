@@ -22,6 +22,7 @@ fn the_definition_holds_together() {
 fn the_commands_of_the_contract_are_understood() {
     let lines = [
         "serve --data-dir d --node-id 2 --shards 3 --kafka a:1 --native 127.0.0.1:0 --http a:2 --rpc a:3 --peers 1@a",
+        "serve --log info,ringmain=debug",
         "serve --spin off --log debug --log-format json --format json --native-shards 7200",
         "topic create orders --partitions 4 --replication-factor 1 --config a=b --config c=d",
         "topic list --format json",
@@ -67,6 +68,10 @@ fn what_cannot_be_meant_is_refused() {
         "topic list --format yaml",
         "topic list --unknown",
         "serve --log loud=very=much",
+        "serve --log loud",
+        "serve --log info,loud",
+        "topic produce orders -H nohdr",
+        "topic produce orders -H =value",
     ];
     for line in lines {
         assert_eq!(refusal(line).exit_code(), 2, "{line}");
@@ -81,6 +86,12 @@ fn a_typo_is_answered_with_what_was_meant() {
         let error = refusal(line);
         assert!(error.to_string().contains(meant), "{line}: {error}");
     }
+}
+
+#[test]
+fn a_level_that_does_not_exist_is_answered_with_those_that_do() {
+    let message = refusal("serve --log loud").to_string();
+    assert!(message.contains("error, warn, info, debug or trace"), "{message}");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use ringmain_wire::ids::{PartitionId, PartitionIndex, ProducerId, TopicId};
 use ringmain_wire::native::messages::ConfigEntry;
 
 pub use super::change::{Change, UnreadableChange};
+use super::config::TopicSettings;
 
 /// A topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub struct Topic {
     pub replication_factor: u16,
     /// Settings that differ from the defaults, by Kafka's key.
     pub configs: BTreeMap<String, String>,
+    /// What they mean: read when they change, because every batch asks for them.
+    settings: TopicSettings,
 }
 
 impl Topic {
@@ -32,10 +35,19 @@ impl Topic {
         (0..self.partitions).map(move |index| PartitionId::new(id, PartitionIndex(index)))
     }
 
+    /// What its settings mean.
+    pub const fn settings(&self) -> TopicSettings {
+        self.settings
+    }
+
     /// Largest batch it takes, in bytes (`max.message.bytes`).
-    pub fn batch_bytes_max(&self) -> u32 {
-        let set = self.configs.get("max.message.bytes").and_then(|value| value.parse().ok());
-        set.unwrap_or(super::config::MAX_MESSAGE_BYTES_DEFAULT)
+    pub const fn batch_bytes_max(&self) -> u32 {
+        self.settings.max_message_bytes
+    }
+
+    fn configure(&mut self, configs: &[ConfigEntry]) {
+        self.configs = configs.iter().map(|entry| (entry.key.clone(), entry.value.clone())).collect();
+        self.settings = TopicSettings::of(&self.configs);
     }
 }
 
@@ -87,20 +99,22 @@ impl Catalog {
         let mut changes = PartitionChanges::default();
         match change {
             Change::CreateTopic { id, name, partitions, replication_factor, configs } => {
-                let topic = Topic {
+                let mut topic = Topic {
                     name: name.clone(),
                     id: *id,
                     partitions: *partitions,
                     replication_factor: *replication_factor,
-                    configs: as_map(configs),
+                    configs: BTreeMap::new(),
+                    settings: TopicSettings::default(),
                 };
+                topic.configure(configs);
                 changes.created = topic.partition_ids().collect();
                 self.names.insert(name.clone(), *id);
                 self.topics.insert(*id, topic);
             }
             Change::AlterTopic { id, configs } => {
                 if let Some(topic) = self.topics.get_mut(id) {
-                    topic.configs = as_map(configs);
+                    topic.configure(configs);
                 }
             }
             Change::AddPartitions { id, partitions } => {
@@ -120,10 +134,6 @@ impl Catalog {
         }
         changes
     }
-}
-
-fn as_map(configs: &[ConfigEntry]) -> BTreeMap<String, String> {
-    configs.iter().map(|entry| (entry.key.clone(), entry.value.clone())).collect()
 }
 
 #[cfg(test)]
@@ -154,6 +164,17 @@ mod tests {
         assert_eq!(catalog.by_name("orders").map(|topic| topic.id), Some(TopicId([2; 16])));
         let late = catalog.apply(&Change::AddPartitions { id: TopicId([1; 16]), partitions: 9 });
         assert_eq!(late, PartitionChanges::default());
+    }
+
+    #[test]
+    fn the_settings_follow_every_change() {
+        let mut catalog = Catalog::default();
+        catalog.apply(&create(1, "orders", 1));
+        let settings = |catalog: &Catalog| catalog.by_name("orders").map(Topic::settings);
+        let set = TopicSettings { max_message_bytes: 2000, ..TopicSettings::default() };
+        assert_eq!(settings(&catalog), Some(set));
         assert_eq!(catalog.topics().next().map(Topic::batch_bytes_max), Some(2000));
+        catalog.apply(&Change::AlterTopic { id: TopicId([1; 16]), configs: Vec::new() });
+        assert_eq!(settings(&catalog), Some(TopicSettings::default()));
     }
 }

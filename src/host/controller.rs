@@ -236,6 +236,7 @@ fn mix(state: u64) -> u64 {
 fn alter(catalog: &Catalog, request: AlterTopicRequest) -> Result<(Decided, Option<Change>), Refusal> {
     let topic = known(catalog, &request.name)?;
     check_configs(&request.set)?;
+    check_unset(topic, &request)?;
     let mut configs: BTreeMap<String, String> = topic.configs.clone();
     for key in &request.unset {
         configs.remove(key);
@@ -300,8 +301,21 @@ fn check_partitions(partitions: u32) -> Result<(), Refusal> {
 }
 
 fn check_configs(configs: &[ConfigEntry]) -> Result<(), Refusal> {
-    let refuse = |message| Refusal { code: ErrorCode::InvalidConfig, message };
-    configs.iter().try_for_each(|entry| config::check(entry).map_err(refuse))
+    configs.iter().try_for_each(|entry| config::check(entry).map_err(refuse_config))
+}
+
+/// Keys to put back: settings, or what another version has set.
+fn check_unset(topic: &Topic, request: &AlterTopicRequest) -> Result<(), Refusal> {
+    request.unset.iter().try_for_each(|key| {
+        if request.set.iter().any(|entry| entry.key == *key) {
+            return Err(refuse_config(format!("{key} cannot be set and unset at once; do one of them")));
+        }
+        if topic.configs.contains_key(key) { Ok(()) } else { config::check_key(key).map_err(refuse_config) }
+    })
+}
+
+fn refuse_config(message: String) -> Refusal {
+    Refusal { code: ErrorCode::InvalidConfig, message }
 }
 
 #[cfg(test)]
@@ -359,6 +373,43 @@ mod tests {
             ask(Command::Delete(DeleteTopicRequest { name: "x".into() })),
             ErrorCode::UnknownTopicOrPartition
         );
+    }
+
+    #[test]
+    fn only_known_settings_are_put_back_and_none_is_also_set() {
+        let mut catalog = Catalog::default();
+        let mut controller = Controller::new(1);
+        let other_version = ConfigEntry { key: "moon.phase".into(), value: "full".into() };
+        catalog.apply(&Change::CreateTopic {
+            id: TopicId([1; 16]),
+            name: "orders".into(),
+            partitions: 1,
+            replication_factor: 1,
+            configs: vec![other_version],
+        });
+        let mut alter = |set: &[(&str, &str)], unset: &[&str]| {
+            let set = set.iter().map(|&(key, value)| ConfigEntry { key: key.into(), value: value.into() });
+            let unset = unset.iter().map(|&key| key.to_owned()).collect();
+            let request = AlterTopicRequest { name: "orders".into(), set: set.collect(), unset };
+            controller.handle_command(ORIGIN, Command::Alter(request));
+            match controller.poll(&catalog) {
+                Some(Step::Answer(ORIGIN, Err(refusal))) => Err((refusal.code, refusal.message)),
+                Some(Step::Log(Change::AlterTopic { configs, .. })) => {
+                    controller.handle_log_failed(ErrorCode::Internal);
+                    Ok(configs.len())
+                }
+                step => panic!("neither refused nor logged: {step:?}"),
+            }
+        };
+        let (code, message) = alter(&[], &["nope"]).unwrap_err();
+        assert_eq!(code, ErrorCode::InvalidConfig);
+        assert!(message.starts_with("\"nope\" is not a topic setting; "), "{message}");
+        let (code, message) = alter(&[("max.message.bytes", "1")], &["max.message.bytes"]).unwrap_err();
+        assert_eq!(code, ErrorCode::InvalidConfig);
+        assert!(message.starts_with("max.message.bytes cannot be set and unset"), "{message}");
+        assert_eq!(alter(&[("max.message.bytes", "1")], &[]), Ok(2));
+        assert_eq!(alter(&[], &["max.message.bytes"]), Ok(1), "at its default already");
+        assert_eq!(alter(&[], &["moon.phase"]), Ok(0), "set by another version");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use ringmain_shard::effect::{Effect, Effects};
 use ringmain_shard::event::ConnectionId;
 use ringmain_shard::partition::Partition;
+use ringmain_shard::store::Read;
 use ringmain_shard::time::Mono;
 use ringmain_wire::ids::{LeaderEpoch, Offset, PartitionId, ShardId};
 use ringmain_wire::native::errors::ErrorCode;
@@ -28,6 +29,8 @@ use super::{ShardHost, placement};
 const WAIT_AT_MOST: Duration = Duration::from_secs(60);
 /// Most bytes of one answer, whatever is asked for.
 const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Partitions of which one share reads segments; the others have their turn with the next fetch.
+const SEGMENT_READS_MAX: usize = 4;
 
 impl ShardHost {
     pub(super) fn fetch(
@@ -99,7 +102,7 @@ impl ShardHost {
     /// This shard's share of a fetch: served now, or when there is enough.
     pub(super) fn fetch_here(&mut self, now: Mono, here: FetchHere, effects: &mut Effects<Mail>) {
         if self.is_enough(&here) || here.deadline <= now || self.life != Life::Serving {
-            self.serve_fetch(&here, effects);
+            self.serve_fetch(here, effects);
             return;
         }
         let partitions: Vec<PartitionId> = here.partitions().collect();
@@ -118,7 +121,7 @@ impl ShardHost {
         let Some(Waiting::FetchHere(here)) = self.requests.remove(number) else { return };
         if self.is_enough(&here) {
             self.end_wait(number, &here);
-            self.serve_fetch(&here, effects);
+            self.serve_fetch(here, effects);
         } else {
             self.requests.put_back(number, Waiting::FetchHere(here));
             for partition in partitions {
@@ -133,7 +136,7 @@ impl ShardHost {
     pub(super) fn finish_fetch_here(&mut self, number: RequestNumber, effects: &mut Effects<Mail>) {
         if let Some(Waiting::FetchHere(here)) = self.requests.remove(number) {
             self.end_wait(number, &here);
-            self.serve_fetch(&here, effects);
+            self.serve_fetch(here, effects);
         }
     }
 
@@ -255,24 +258,53 @@ impl ShardHost {
         readable >= here.bytes_min
     }
 
-    /// Reads a share and hands it to the shard that gathers.
-    fn serve_fetch(&mut self, here: &FetchHere, effects: &mut Effects<Mail>) {
+    /// Reads a share and hands it to the shard that gathers; first out of segments what lies only there.
+    fn serve_fetch(&mut self, here: FetchHere, effects: &mut Effects<Mail>) {
+        let in_segments: Vec<usize> = (0..here.parts.len())
+            .filter(|&place| self.lies_in_segment(&here.parts[place].1))
+            .take(SEGMENT_READS_MAX)
+            .collect();
+        if in_segments.is_empty() {
+            self.hand_over(&here, &BTreeMap::new(), effects);
+        } else {
+            self.read_segments(here, &in_segments, effects);
+        }
+    }
+
+    /// Gathers what was `found` in segments, by place in the share, and what lies in memory, and hands it over.
+    pub(super) fn hand_over(
+        &mut self,
+        here: &FetchHere,
+        found: &BTreeMap<usize, Result<Bytes, ErrorCode>>,
+        effects: &mut Effects<Mail>,
+    ) {
         let mut fetched: FetchedParts = Vec::with_capacity(here.parts.len());
-        let mut total = 0;
-        for (place, part) in &here.parts {
+        let mut total = found.values().flatten().map(Bytes::len).sum();
+        for (index, (place, part)) in here.parts.iter().enumerate() {
             let room = here.bytes_max.saturating_sub(total).min(part.bytes_max as usize);
             let mut batches: Vec<Bytes> = Vec::new();
-            let read = self.readable(part).and_then(|partition| {
-                let bytes = partition.read(part.offset, room, total == 0, &mut batches)?;
-                Ok((partition.high_watermark(), partition.log_start(), bytes))
-            });
-            let fetched_part = match read {
-                Ok((high_watermark, log_start, bytes)) => {
-                    total += bytes;
-                    let length = u32::try_from(bytes).expect("answers are bounded far below 4 GiB");
-                    FetchedPart { error: 0, high_watermark, log_start, length }
+            let read = match found.get(&index) {
+                Some(Ok(bytes)) => {
+                    batches.extend(Some(bytes.clone()).filter(|bytes| !bytes.is_empty()));
+                    Ok(bytes.len())
                 }
-                Err(code) => self.fetch_error(PartitionId::new(part.topic, part.partition), code),
+                Some(Err(code)) => Err(*code),
+                None => {
+                    self.read_memory(part, room, total == 0, &mut batches).inspect(|bytes| total += bytes)
+                }
+            };
+            let marks = read.and_then(|bytes| self.readable(part).map(|partition| (bytes, partition)));
+            let fetched_part = match marks {
+                Ok((bytes, partition)) => FetchedPart {
+                    error: 0,
+                    high_watermark: partition.high_watermark(),
+                    log_start: partition.log_start(),
+                    length: u32::try_from(bytes).expect("answers are bounded far below 4 GiB"),
+                },
+                Err(code) => {
+                    batches.clear();
+                    self.fetch_error(PartitionId::new(part.topic, part.partition), code)
+                }
             };
             fetched.push((*place, fetched_part, batches));
         }
@@ -281,6 +313,22 @@ impl ShardHost {
         } else {
             let mail = Mail::Fetched { request: here.request, parts: fetched };
             effects.push(Effect::Mail { to: here.shard, mail });
+        }
+    }
+
+    /// What lies in memory; nothing of what would have to be read out of a segment.
+    fn read_memory(
+        &self,
+        part: &FetchPart,
+        room: usize,
+        one_at_least: bool,
+        batches: &mut Vec<Bytes>,
+    ) -> Result<usize, ErrorCode> {
+        self.readable(part)?;
+        let id = PartitionId::new(part.topic, part.partition);
+        match self.store.read(id, part.offset, room, one_at_least, batches)? {
+            Read::Given(bytes) => Ok(bytes),
+            Read::InSegment => Ok(0),
         }
     }
 
@@ -293,7 +341,7 @@ impl ShardHost {
     }
 
     /// The partition, if the client may read it where it wants to (KIP-320).
-    fn readable(&self, part: &FetchPart) -> Result<&Partition, ErrorCode> {
+    pub(super) fn readable(&self, part: &FetchPart) -> Result<&Partition, ErrorCode> {
         let id = PartitionId::new(part.topic, part.partition);
         self.catalog.topic_of(id).ok_or(ErrorCode::UnknownTopicOrPartition)?;
         let partition = self.store.partition(id).ok_or(ErrorCode::UnknownTopicOrPartition)?;

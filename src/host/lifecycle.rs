@@ -78,7 +78,8 @@ impl ShardHost {
             self.life = Life::Closing;
             self.store.close();
         }
-        if self.life == Life::Closing && self.store.is_drained() {
+        let is_tidying = self.former_logs.as_ref().is_some_and(|logs| logs.is_under_way());
+        if self.life == Life::Closing && self.store.is_drained() && !is_tidying {
             self.life = Life::Stopped;
             effects.push(Effect::Stop { reason: StopReason::Shutdown });
         }

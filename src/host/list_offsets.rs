@@ -2,6 +2,7 @@
 
 use ringmain_shard::effect::{Effect, Effects};
 use ringmain_shard::event::ConnectionId;
+use ringmain_shard::store::{Found, TimeWanted};
 use ringmain_wire::ids::{LeaderEpoch, Offset, PartitionId, ShardId, TimestampMs};
 use ringmain_wire::native::errors::ErrorCode;
 use ringmain_wire::native::frame::{self, Api, Frame};
@@ -12,11 +13,22 @@ use ringmain_wire::native::messages::{
 use super::dispatch::Flow;
 use super::mail::{Mail, REQUESTS_MAX, RequestNumber};
 use super::peers::Asking;
-use super::requests::Waiting;
+use super::requests::{TimeSearch, Waiting, ticket};
 use super::{ShardHost, placement};
 
 /// Memory that looking into one batch for a time may take.
 const DECOMPRESSED_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Who wants to know an offset: a request of a shard, and the part of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asker {
+    /// The shard.
+    pub(super) shard: ShardId,
+    /// Its request.
+    pub(super) request: RequestNumber,
+    /// The part.
+    pub(super) part: u16,
+}
 
 impl ShardHost {
     pub(super) fn list_offsets(
@@ -55,40 +67,99 @@ impl ShardHost {
             missing: asked.len(),
         });
         for (part, (shard, partition, timestamp)) in asked.into_iter().enumerate() {
+            let asked = u16::try_from(part).expect("requests have fewer parts");
             if shard == self.identity.shard {
-                let listed = self.list_offset_here(partition, timestamp);
-                self.handle_listed_offset(number, part, listed);
+                let asker = Asker { shard, request: number, part: asked };
+                self.list_offset_here(asker, partition, timestamp, effects);
             } else {
                 self.peers.handle_asked(shard, Asking::Request);
-                let part = u16::try_from(part).expect("requests have fewer parts");
-                let mail = Mail::ListOffset { request: number, part, partition, timestamp };
+                let mail = Mail::ListOffset { request: number, part: asked, partition, timestamp };
                 effects.push(Effect::Mail { to: shard, mail });
             }
         }
         Flow::Next
     }
 
-    /// Looks into a partition of this shard.
-    pub(super) fn list_offset_here(&self, id: PartitionId, timestamp: TimestampMs) -> ListedOffset {
+    /// Looks into a partition of this shard, and tells who asked.
+    pub(super) fn list_offset_here(
+        &mut self,
+        asker: Asker,
+        id: PartitionId,
+        timestamp: TimestampMs,
+        effects: &mut Effects<Mail>,
+    ) {
         let Some(partition) = self.catalog.topic_of(id).and_then(|_| self.store.partition(id)) else {
-            return failed(ErrorCode::UnknownTopicOrPartition);
+            return self.tell_offset(asker, failed(ErrorCode::UnknownTopicOrPartition), effects);
         };
         let none = TimestampMs(-1);
-        let found = match timestamp {
-            TIMESTAMP_END => Some((partition.high_watermark(), none)),
-            TIMESTAMP_START => Some((partition.log_start(), none)),
-            timestamp if timestamp.get() < 0 => return failed(ErrorCode::InvalidRequest),
-            timestamp => partition.find_timestamp(timestamp, DECOMPRESSED_BYTES_MAX),
+        let listed = match timestamp {
+            TIMESTAMP_END => self.listed(id, Some((partition.high_watermark(), none))),
+            TIMESTAMP_START => self.listed(id, Some((partition.log_start(), none))),
+            timestamp if timestamp.get() < 0 => failed(ErrorCode::InvalidRequest),
+            timestamp => {
+                return self.search_time(TimeSearch { asker, partition: id, timestamp }, None, effects);
+            }
         };
-        match found {
-            Some((offset, timestamp)) => {
-                let leader_epoch = partition.epochs().at(offset).unwrap_or(LeaderEpoch(-1));
-                ListedOffset { error: 0, offset, timestamp, leader_epoch }
+        self.tell_offset(asker, listed, effects);
+    }
+
+    /// Looks for the first record of a time: in segments behind the one based at `behind`, then in memory.
+    pub(super) fn search_time(
+        &mut self,
+        search: TimeSearch,
+        behind: Option<Offset>,
+        effects: &mut Effects<Mail>,
+    ) {
+        let TimeSearch { asker, partition: id, timestamp } = search;
+        let number = self.requests.insert(Waiting::TimeSearch(search));
+        let wanted = TimeWanted { timestamp, behind, decompressed_bytes_max: DECOMPRESSED_BYTES_MAX };
+        let listed = match self.store.find_timestamp_in_segment(ticket(number, 0), id, wanted, effects) {
+            Ok(true) => return,
+            Ok(false) => {
+                let partition = self.store.partition(id);
+                let found = partition
+                    .and_then(|partition| partition.find_timestamp(timestamp, DECOMPRESSED_BYTES_MAX));
+                self.listed(id, found)
             }
-            // No record is that late: not an error.
-            None => {
-                ListedOffset { error: 0, offset: Offset(-1), timestamp: none, leader_epoch: LeaderEpoch(-1) }
+            Err(code) => failed(code),
+        };
+        self.requests.remove(number);
+        self.tell_offset(asker, listed, effects);
+    }
+
+    /// A segment was looked through.
+    pub(super) fn handle_time_found(
+        &mut self,
+        number: RequestNumber,
+        base: Offset,
+        result: Result<Found, ErrorCode>,
+        effects: &mut Effects<Mail>,
+    ) {
+        let Some(Waiting::TimeSearch(search)) = self.requests.remove(number) else { return };
+        match result {
+            Ok(Found::Time(None)) => self.search_time(search, Some(base), effects),
+            Ok(Found::Time(found)) => {
+                let listed = self.listed(search.partition, found);
+                self.tell_offset(search.asker, listed, effects);
             }
+            Ok(other) => unreachable!("looked for a time and found {other:?}"),
+            Err(code) => self.tell_offset(search.asker, failed(code), effects),
+        }
+    }
+
+    fn listed(&self, id: PartitionId, found: Option<(Offset, TimestampMs)>) -> ListedOffset {
+        // No record is that late: not an error.
+        let (offset, timestamp) = found.unwrap_or((Offset(-1), TimestampMs(-1)));
+        let epoch = self.store.partition(id).and_then(|partition| partition.epochs().at(offset));
+        ListedOffset { error: 0, offset, timestamp, leader_epoch: epoch.unwrap_or(LeaderEpoch(-1)) }
+    }
+
+    fn tell_offset(&mut self, asker: Asker, listed: ListedOffset, effects: &mut Effects<Mail>) {
+        let Asker { shard, request, part } = asker;
+        if shard == self.identity.shard {
+            self.handle_listed_offset(request, usize::from(part), listed);
+        } else {
+            effects.push(Effect::Mail { to: shard, mail: Mail::ListedOffset { request, part, listed } });
         }
     }
 

@@ -134,6 +134,8 @@ pub enum Mail {
     },
     /// Answers `Apply`.
     Applied,
+    /// To shard 0: nothing here rests on logs of former starts any more. Sent once.
+    FormerLogsSettled,
     /// I will ask nothing more: stopping.
     Drained,
 }

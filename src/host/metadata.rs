@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use ringmain_shard::effect::{Effect, Effects};
 use ringmain_shard::event::ConnectionId;
-use ringmain_shard::store::{Appended, ProduceOutcome};
+use ringmain_shard::store::{Appended, PartitionLimits, ProduceOutcome};
 use ringmain_wire::batch::{BatchBuilder, BatchHeader, Codec};
-use ringmain_wire::ids::{PartitionId, ShardId, TimestampMs};
+use ringmain_wire::ids::{PartitionId, ShardId, TimestampMs, TopicId};
 use ringmain_wire::native::errors::ErrorCode;
 use ringmain_wire::native::frame::{self, Frame};
 use ringmain_wire::native::messages::{
@@ -194,7 +194,7 @@ impl ShardHost {
         match result {
             Ok(_) => {
                 let change = controller.handle_logged(usize::from(others));
-                self.apply(&change);
+                self.apply(&change, effects);
                 for shard in 1..=others {
                     let mail = Mail::Apply { change: change.clone() };
                     effects.push(Effect::Mail { to: ShardId(shard), mail });
@@ -216,14 +216,35 @@ impl ShardHost {
     }
 
     /// A change is decided: this shard's catalog and partitions follow it.
-    pub(super) fn apply(&mut self, change: &Change) {
+    pub(super) fn apply(&mut self, change: &Change, effects: &mut Effects<Mail>) {
         let changes = self.catalog.apply(change);
         let mine = |id: &&PartitionId| placement::owner(**id, self.identity.shards) == self.identity.shard;
         for &id in changes.created.iter().filter(mine) {
             self.store.create(id);
         }
         for &id in changes.removed.iter().filter(mine) {
-            self.store.remove(id);
+            self.store.remove(id, effects);
+        }
+        if let Change::CreateTopic { id, .. }
+        | Change::AlterTopic { id, .. }
+        | Change::AddPartitions { id, .. } = change
+        {
+            self.set_limits(*id);
+        }
+    }
+
+    /// Keeps this shard's partitions of a topic as its settings say.
+    pub(super) fn set_limits(&mut self, topic: TopicId) {
+        let Some(topic) = self.catalog.by_id(topic) else { return };
+        let settings = topic.settings();
+        let limits = PartitionLimits {
+            segment_bytes: settings.segment_bytes,
+            segment_ms: settings.segment_ms,
+            retention_ms: settings.retention_ms,
+            retention_bytes: settings.retention_bytes,
+        };
+        for id in topic.partition_ids() {
+            self.store.set_limits(id, limits);
         }
     }
 

@@ -16,6 +16,7 @@ pub mod placement;
 mod change;
 mod dispatch;
 mod fetch;
+mod former_logs;
 mod lifecycle;
 mod list_offsets;
 mod metadata;
@@ -23,17 +24,19 @@ mod peers;
 mod produce;
 mod producer_ids;
 mod requests;
+mod segment_reads;
+mod truncation;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use ringmain_shard::effect::{Effect, Effects};
 use ringmain_shard::event::{ConnectionId, Event, Received};
 use ringmain_shard::host::Host;
 use ringmain_shard::partition::Partition;
-use ringmain_shard::store::{Completion, Store, StoreConfig};
+use ringmain_shard::store::{Completion, StorageFault, Store, StoreConfig};
 use ringmain_shard::time::{Mono, Now};
-use ringmain_wire::ids::{LeaderEpoch, NodeId, Offset, PartitionId, ShardId};
+use ringmain_wire::ids::{LeaderEpoch, NodeId, Offset, PartitionId, ShardId, TopicId};
 use ringmain_wire::native::errors::ErrorCode;
 use ringmain_wire::native::frame;
 use ringmain_wire::native::messages::ShardEndpoint;
@@ -41,11 +44,14 @@ use ringmain_wire::native::messages::ShardEndpoint;
 use catalog::Catalog;
 use connection::{AnswerKey, Connection, Segment};
 use controller::Controller;
+use former_logs::FormerLogRemoval;
+pub use former_logs::FormerLogs;
 use lifecycle::Life;
 use mail::Mail;
 use peers::{Asking, Peers};
 use producer_ids::ProducerIds;
 use requests::{Requests, Waiting};
+pub use truncation::Truncated;
 
 /// Who this shard is.
 #[derive(Clone, Debug)]
@@ -79,6 +85,8 @@ pub struct HostConfig {
     pub partitions: Vec<Partition>,
     /// Partitions of the whole node that were found damaged.
     pub damaged: BTreeSet<PartitionId>,
+    /// Logs of former starts, for shard 0.
+    pub former_logs: Option<FormerLogs>,
 }
 
 /// One shard of a broker.
@@ -96,6 +104,11 @@ pub struct ShardHost {
     peers: Peers,
     producer_ids: ProducerIds,
     life: Life,
+    /// On shard 0.
+    former_logs: Option<FormerLogRemoval>,
+    /// Shard 0 knows that nothing here rests on logs of former starts.
+    told_former_logs: bool,
+    truncated: VecDeque<Truncated>,
     /// Connections that may have something to start.
     touched: Vec<ConnectionId>,
     /// Connections whose next frame no longer waits.
@@ -105,7 +118,14 @@ pub struct ShardHost {
 impl ShardHost {
     /// A shard that serves as soon as its log is ready; see [`is_ready`](Self::is_ready).
     pub fn new(config: HostConfig) -> Self {
-        let HostConfig { identity, store, catalog, partitions, damaged } = config;
+        let topics: Vec<TopicId> = config.catalog.topics().map(|topic| topic.id).collect();
+        let mut host = Self::of(config);
+        topics.into_iter().for_each(|topic| host.set_limits(topic));
+        host
+    }
+
+    fn of(config: HostConfig) -> Self {
+        let HostConfig { identity, store, catalog, partitions, damaged, former_logs } = config;
         let is_first = identity.shard == ShardId(0);
         Self {
             leader_epoch: store.leader_epoch,
@@ -118,6 +138,9 @@ impl ShardHost {
             peers: Peers::new(identity.shards),
             producer_ids: ProducerIds::default(),
             life: Life::Serving,
+            former_logs: former_logs.map(|logs| FormerLogRemoval::new(logs, identity.shards)),
+            told_former_logs: false,
+            truncated: VecDeque::new(),
             touched: Vec::new(),
             resumed: Vec::new(),
             identity,
@@ -142,14 +165,6 @@ impl ShardHost {
     /// Open connections.
     pub fn connections(&self) -> usize {
         self.connections.len()
-    }
-
-    /// Cuts the suffix of a partition of this shard, as a new leader makes a follower do.
-    ///
-    /// # Errors
-    /// See [`Store::truncate`].
-    pub fn truncate(&mut self, partition: PartitionId, offset: Offset) -> Result<Offset, ErrorCode> {
-        self.store.truncate(partition, offset, None)
     }
 
     /// Lets the records of a partition of this shard below `offset` go.
@@ -178,8 +193,8 @@ impl ShardHost {
             Mail::Fetched { request, parts } => self.handle_fetched(from, request, parts, effects),
             Mail::Release { segments } => drop(segments),
             Mail::ListOffset { request, part, partition, timestamp } => {
-                let listed = self.list_offset_here(partition, timestamp);
-                effects.push(Effect::Mail { to: from, mail: Mail::ListedOffset { request, part, listed } });
+                let asker = list_offsets::Asker { shard: from, request, part };
+                self.list_offset_here(asker, partition, timestamp, effects);
             }
             Mail::ListedOffset { request, part, listed } => {
                 self.handle_peer_answered(from, Asking::Request);
@@ -193,10 +208,11 @@ impl ShardHost {
                 self.handle_decided(request, decision, effects);
             }
             Mail::Apply { change } => {
-                self.apply(&change);
+                self.apply(&change, effects);
                 effects.push(Effect::Mail { to: from, mail: Mail::Applied });
             }
             Mail::Applied => self.handle_applied(effects),
+            Mail::FormerLogsSettled => self.handle_shard_settled(effects),
             Mail::Drained => self.peers.handle_drained(from),
         }
     }
@@ -225,6 +241,14 @@ impl ShardHost {
             let (request, _) = requests::of_ticket(ticket);
             self.retry_fetch_here(request, effects);
         }
+        while let Some(read) = self.store.poll_read() {
+            self.handle_segment_read(read, effects);
+        }
+        while let Some(fault) = self.store.poll_fault() {
+            let StorageFault { partition, path, problem } = fault;
+            tracing::error!(%partition, path, "{problem}; records there are not served");
+        }
+        self.poll_former_logs(effects);
     }
 
     fn handle_sent(&mut self, id: ConnectionId, segments: Vec<Bytes>, effects: &mut Effects<Mail>) {
@@ -305,8 +329,10 @@ impl Host for ShardHost {
             Event::Sent { connection, segments } => self.handle_sent(connection, segments, effects),
             Event::Closed { connection, unsent } => self.handle_closed(connection, unsent, effects),
             Event::File { token, result } => {
-                self.store.handle_file(now, token, result, effects);
-                self.handle_store(effects);
+                if !self.handle_former_logs_step(token, &result, effects) {
+                    self.store.handle_file(now, token, result, effects);
+                    self.handle_store(effects);
+                }
             }
             Event::Mail { from, mail } => self.handle_mail(now, from, mail, effects),
             Event::Shutdown => self.handle_shutdown(now.mono, effects),

@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use ringmain_shard::store::Ticket;
 use ringmain_shard::time::Mono;
-use ringmain_wire::ids::{PartitionId, ShardId};
+use ringmain_wire::ids::{PartitionId, ShardId, TimestampMs};
+use ringmain_wire::native::errors::ErrorCode;
 use ringmain_wire::native::messages::{FetchPart, FetchedPart, ListedOffset, ProducedPart};
 
 use super::connection::{AnswerKey, Segment};
+use super::list_offsets::Asker;
 use super::mail::RequestNumber;
 
 /// Parts that one request may have.
@@ -44,6 +46,15 @@ pub(super) enum Waiting {
     Fetch(FetchGather),
     /// Partitions of this shard that a fetch waits on.
     FetchHere(FetchHere),
+    /// A share of a fetch whose records are being read out of segments.
+    FetchReading(FetchReading),
+    /// A search for the first record of a time in a segment.
+    TimeSearch(TimeSearch),
+    /// A search for the batch at which a partition is to be cut.
+    Truncation {
+        /// The partition.
+        partition: PartitionId,
+    },
     /// A search for offsets by a client of this shard.
     ListOffsets {
         /// Where its answer goes.
@@ -105,6 +116,28 @@ impl FetchHere {
     pub(super) fn partitions(&self) -> impl Iterator<Item = PartitionId> {
         self.parts.iter().map(|(_, part)| PartitionId::new(part.topic, part.partition))
     }
+}
+
+/// A share of a fetch that waits for segments to be read.
+#[derive(Debug)]
+pub(super) struct FetchReading {
+    /// The share.
+    pub(super) here: FetchHere,
+    /// What was read, by place in the share.
+    pub(super) found: BTreeMap<usize, Result<Bytes, ErrorCode>>,
+    /// Reads that have not ended.
+    pub(super) missing: usize,
+}
+
+/// A search for the first record of a time that goes through segments.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TimeSearch {
+    /// Who wants to know.
+    pub(super) asker: Asker,
+    /// Where.
+    pub(super) partition: PartitionId,
+    /// The time.
+    pub(super) timestamp: TimestampMs,
 }
 
 /// What one shard read for a fetch.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use ringmain_shard::ring::RingError;
+use rustix::io::Errno;
 
 use crate::boot::BootError;
 use crate::boot::directory::DirectoryError;
@@ -85,6 +86,7 @@ impl ServeError {
     /// What to do about it.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
+            _ if self.is_out_of_descriptors() => Some("raise the limit of open files: ulimit -n 65536"),
             Self::Locked { .. } => Some("stop that broker, or use another --data-dir"),
             Self::Foreign { .. } => Some("use --data-dir with an empty or a new directory"),
             Self::Lock(_) | Self::DataDirectory { .. } => {
@@ -101,6 +103,32 @@ impl ServeError {
             Self::Boot(_) | Self::Ring(_) | Self::Runtime(_) | Self::Interrupted | Self::StopTookTooLong => {
                 None
             }
+        }
+    }
+}
+
+impl ServeError {
+    fn is_out_of_descriptors(&self) -> bool {
+        match self {
+            // The ring's own words, from which the number is all that is left.
+            Self::Storage(message) => message.ends_with("operating system error 24"),
+            _ => self.errno() == Some(Errno::MFILE.raw_os_error()),
+        }
+    }
+
+    /// The operating system's number for it, where it said one.
+    fn errno(&self) -> Option<i32> {
+        match self {
+            Self::Lock(error) | Self::Boot(BootError::Directory(error)) => Some(error.errno),
+            Self::DataDirectory { error, .. } | Self::Bind { error, .. } | Self::Runtime(error) => {
+                error.raw_os_error()
+            }
+            Self::Ring(
+                RingError::Call { errno, .. }
+                | RingError::Pin { errno, .. }
+                | RingError::Listen { errno, .. },
+            ) => Some(*errno),
+            _ => None,
         }
     }
 }
@@ -133,3 +161,30 @@ impl core::fmt::Display for ServeError {
 }
 
 impl core::error::Error for ServeError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_few_descriptors_are_told_from_every_call_that_needs_one() {
+        let errno = Errno::MFILE.raw_os_error();
+        let refused = || io::Error::from_raw_os_error(errno);
+        let directory =
+            DirectoryError { path: "d".to_owned(), operation: "open", reason: String::new(), errno };
+        for error in [
+            ServeError::bind(SocketAddr::from(([127, 0, 0, 1], 7092)), refused()),
+            ServeError::DataDirectory { path: PathBuf::from("d"), error: refused() },
+            ServeError::Runtime(refused()),
+            ServeError::Lock(directory.clone()),
+            ServeError::Boot(BootError::Directory(directory)),
+            ServeError::Ring(RingError::Call { name: "io_uring_setup", errno }),
+            ServeError::Storage(format!("preparing a log failed: operating system error {errno}")),
+        ] {
+            assert!(error.hint().is_some_and(|hint| hint.contains("ulimit -n")), "{error}");
+        }
+        let taken = io::Error::from(io::ErrorKind::AddrInUse);
+        let taken = ServeError::bind(SocketAddr::from(([127, 0, 0, 1], 7092)), taken);
+        assert!(taken.hint().is_some_and(|hint| hint.contains("--native")));
+    }
+}

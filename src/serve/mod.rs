@@ -9,14 +9,16 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use ringmain_shard::mailbox::mesh;
 use ringmain_shard::ring::{Doorbell, Rendezvous, probe_direct_io};
 use ringmain_shard::store::StoreConfig;
+use ringmain_shard::store::settle::SettleConfig;
+use ringmain_wal::block::BLOCK_BYTES;
 use ringmain_wal::commit::GroupCommitConfig;
 use ringmain_wal::group::{LogId, LogSalt};
-use ringmain_wire::ids::{NodeId, ShardId};
+use ringmain_wire::ids::{NodeId, ShardId, TimestampMs};
 use ringmain_wire::native::frame::FRAME_BYTES_MAX_DEFAULT;
 use rustix::fs::{Mode, OFlags};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -52,6 +54,11 @@ pub struct ServeOptions {
     pub spin: Duration,
     /// Whether each shard is bound to a core.
     pub pin_cores: bool,
+    /// Memory of each shard for records that lie in no segment yet and for those that readers are likely to want, in
+    /// bytes; `None`: what the host has to spare.
+    pub memory_bytes: Option<usize>,
+    /// Bytes of each shard's log.
+    pub log_bytes_max: u64,
     /// Print the ready line as JSON.
     pub json: bool,
     /// What else to say at the start.
@@ -107,15 +114,23 @@ fn start(options: &ServeOptions) -> Result<Node, ServeError> {
     warn_of_filesystem(options, direct_io);
     let ports = ports::bind(options)?;
     // Before replay fills memory with what it finds.
-    let tail_bytes_max = host_memory::budget_bytes() / usize::from(options.shards);
+    let tail_bytes_max =
+        options.memory_bytes.unwrap_or_else(|| host_memory::budget_bytes() / usize::from(options.shards));
     let (entropy, seed) = draw_entropy();
-    let boot_options = BootOptions { node: options.node, shards: options.shards, entropy };
+    let boot_options = BootOptions {
+        node: options.node,
+        shards: options.shards,
+        tail_bytes_max: tail_bytes_max * usize::from(options.shards) / 2,
+        now: wall_clock(),
+        entropy,
+    };
     let booted = boot(&mut directory, boot_options, &mut |report| tell(report)).map_err(ServeError::Boot)?;
 
     let native = ports.native;
     let endpoints = ports.endpoints.clone();
     let leader_epoch = booted.leader_epoch();
-    let Booted { superblock, catalog, partitions, damaged, .. } = booted;
+    let Booted { superblock, catalog, partitions, damaged, former_logs, .. } = booted;
+    let mut former_logs = Some(former_logs);
     let rendezvous = Rendezvous::of(usize::from(options.shards));
     let mailboxes = mesh(usize::from(options.shards), QUEUE_ROOM);
     let mut shards = Vec::new();
@@ -124,6 +139,8 @@ fn start(options: &ServeOptions) -> Result<Node, ServeError> {
     {
         let commit = GroupCommitConfig {
             groups_in_flight_max: if direct_io { 4 } else { 1 },
+            log_bytes_max: options.log_bytes_max,
+            file_bytes: log_file_bytes(options.log_bytes_max),
             ..GroupCommitConfig::new(superblock.generation, LogId(number), superblock.log_salt)
         };
         let host = HostConfig {
@@ -140,11 +157,13 @@ fn start(options: &ServeOptions) -> Result<Node, ServeError> {
                 commit,
                 leader_epoch,
                 tail_bytes_max,
-                gathered_bytes_max: GATHERED_BYTES_MAX,
+                gathered_bytes_max: GATHERED_BYTES_MAX.min(tail_bytes_max / 4),
+                settle: SettleConfig::within(tail_bytes_max, options.log_bytes_max),
             },
             catalog: catalog.clone(),
             partitions,
             damaged: damaged.clone(),
+            former_logs: former_logs.take(),
         };
         let data_directory = rustix::fs::open(
             directory.root(),
@@ -266,6 +285,13 @@ fn announce(options: &ServeOptions, node: &Node, started: Instant) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
+/// Files of a fifth of the log, so that there is always one to give back; the largest group fits, and none is so large
+/// that making it takes long.
+fn log_file_bytes(log_bytes_max: u64) -> u64 {
+    let fifth = log_bytes_max / 5;
+    (fifth - fifth % BLOCK_BYTES as u64).clamp(17 << 20, 64 << 20)
+}
+
 fn tell(report: &BootReport) {
     if report.is_new {
         info!("the data directory is new");
@@ -293,6 +319,9 @@ fn tell(report: &BootReport) {
             rot.last,
             rot.lost
         );
+    }
+    for path in &report.segments_missing {
+        tracing::error!(path, "a segment is gone: its partition opens read-only");
     }
     info!(groups = report.groups, "replayed");
 }
@@ -322,6 +351,12 @@ fn draw_entropy() -> (Entropy, u64) {
 #[expect(clippy::disallowed_methods, reason = "how long a start takes is measured here and nowhere else")]
 fn now() -> Instant {
     Instant::now()
+}
+
+#[expect(clippy::disallowed_methods, reason = "the age of segments made by replay")]
+fn wall_clock() -> TimestampMs {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    TimestampMs(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]

@@ -28,6 +28,8 @@ impl Running {
             native_shards: None,
             spin: Duration::ZERO,
             pin_cores: false,
+            memory_bytes: Some(64 << 20),
+            log_bytes_max: 256 << 20,
             json: false,
             warnings: Vec::new(),
         };

@@ -1,11 +1,17 @@
 //! Little-endian fields at fixed places, and a bounded reader for lists of them.
 
-use ringmain_wire::ids::Offset;
+use ringmain_wire::ids::{Offset, TimestampMs};
 
 /// Writes `field` at `place` of `bytes`.
 #[inline]
 pub(crate) fn put(bytes: &mut [u8], place: usize, field: &[u8]) {
     bytes[place..place + field.len()].copy_from_slice(field);
+}
+
+/// Appends the number of items of a list, as [`Reader::list`] takes it.
+pub(crate) fn put_count(out: &mut Vec<u8>, count: usize) {
+    let count = u32::try_from(count).expect("lists are far below 4 billion items");
+    out.extend_from_slice(&count.to_le_bytes());
 }
 
 /// The `N` bytes at `place`; the caller has checked the length.
@@ -58,18 +64,39 @@ impl<'a> Reader<'a> {
         self.take().map(u64::from_le_bytes)
     }
 
+    pub(crate) fn i16(&mut self) -> Option<i16> {
+        self.take().map(i16::from_le_bytes)
+    }
+
     pub(crate) fn i32(&mut self) -> Option<i32> {
         self.take().map(i32::from_le_bytes)
     }
 
+    pub(crate) fn i64(&mut self) -> Option<i64> {
+        self.take().map(i64::from_le_bytes)
+    }
+
     pub(crate) fn offset(&mut self) -> Option<Offset> {
-        self.take().map(i64::from_le_bytes).map(Offset)
+        self.i64().map(Offset)
+    }
+
+    pub(crate) fn timestamp(&mut self) -> Option<TimestampMs> {
+        self.i64().map(TimestampMs)
     }
 
     /// A count of items of at least `item_bytes` each; `None` when what remains cannot hold as many.
-    pub(crate) fn count(&mut self, item_bytes: usize) -> Option<usize> {
+    fn count(&mut self, item_bytes: usize) -> Option<usize> {
         let count = self.u32()? as usize;
         (count.checked_mul(item_bytes)? <= self.bytes.len()).then_some(count)
+    }
+
+    /// A counted list of items of at least `item_bytes` each, every one of which `item` takes.
+    pub(crate) fn list<T>(
+        &mut self,
+        item_bytes: usize,
+        mut item: impl FnMut(&mut Self) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        (0..self.count(item_bytes)?).map(|_| item(self)).collect()
     }
 
     pub(crate) fn is_empty(&self) -> bool {

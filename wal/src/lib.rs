@@ -10,4 +10,6 @@ pub mod group;
 mod layout;
 pub mod names;
 pub mod replay;
+pub mod segment;
+pub mod state;
 pub mod superblock;

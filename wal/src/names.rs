@@ -1,6 +1,11 @@
-//! Names of log files, relative to the data directory.
+//! Names of log files, segments and indexes, relative to the data directory.
+
+use ringmain_wire::ids::{Offset, PartitionId, PartitionIndex, TopicId};
 
 use crate::group::{Generation, LogId};
+
+/// Where the partitions' directories lie.
+pub const PARTITIONS_DIRECTORY: &str = "partitions";
 
 /// Where file `number` of one log of one generation lives: `logs/0000000007-0003-000012.log`.
 #[must_use]
@@ -19,9 +24,78 @@ pub fn parse_log_file_name(name: &str) -> Option<(Generation, LogId, u32)> {
     (log_file_name(generation, log, number) == name).then_some((generation, log, number))
 }
 
+/// Where the segments of a partition lie: `partitions/00010203-0405-0607-0809-0a0b0c0d0e0f-12`.
+#[must_use]
+pub fn partition_directory(partition: PartitionId) -> String {
+    format!("{PARTITIONS_DIRECTORY}/{}", directory_name(partition))
+}
+
+/// The partition whose directory within [`PARTITIONS_DIRECTORY`] has this name; `None` for anything that
+/// [`partition_directory`] would not have written.
+#[must_use]
+pub fn parse_partition_directory(name: &str) -> Option<PartitionId> {
+    let (topic, index) = name.rsplit_once('-')?;
+    let digits: String = topic.chars().filter(|&digit| digit != '-').collect();
+    let topic = TopicId(u128::from_str_radix(&digits, 16).ok()?.to_be_bytes());
+    let partition = PartitionId::new(topic, PartitionIndex(index.parse().ok()?));
+    (directory_name(partition) == name).then_some(partition)
+}
+
+fn directory_name(PartitionId { topic, index }: PartitionId) -> String {
+    format!("{topic}-{index}")
+}
+
+/// The two files of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SegmentPart {
+    /// The batches.
+    Data,
+    /// Where to find them.
+    Index,
+}
+
+/// Where the segment of a partition that begins at `base` lies: `partitions/…-12/00000000000000004711.log`.
+#[must_use]
+pub fn segment_file_name(partition: PartitionId, base: Offset) -> String {
+    format!("{}/{}", partition_directory(partition), segment_name(base, SegmentPart::Data))
+}
+
+/// Where the index of the segment of a partition that begins at `base` lies: `partitions/…-12/00000000000000004711.index`.
+#[must_use]
+pub fn index_file_name(partition: PartitionId, base: Offset) -> String {
+    format!("{}/{}", partition_directory(partition), segment_name(base, SegmentPart::Index))
+}
+
+/// The file of a segment that has this name within its partition's directory; `None` for anything that
+/// [`segment_file_name`] and [`index_file_name`] would not have written.
+#[must_use]
+pub fn parse_segment_name(name: &str) -> Option<(Offset, SegmentPart)> {
+    let (stem, extension) = name.split_once('.')?;
+    let part = match extension {
+        "log" => SegmentPart::Data,
+        "index" => SegmentPart::Index,
+        _ => return None,
+    };
+    let base = Offset(stem.parse().ok().filter(|&base: &i64| base >= 0)?);
+    (segment_name(base, part) == name).then_some((base, part))
+}
+
+fn segment_name(base: Offset, part: SegmentPart) -> String {
+    let extension = match part {
+        SegmentPart::Data => "log",
+        SegmentPart::Index => "index",
+    };
+    // An offset has at most 19 digits; 20 are Kafka's width.
+    format!("{base:020}.{extension}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn partition(index: u32) -> PartitionId {
+        PartitionId::new(TopicId(core::array::from_fn(|place| place as u8)), PartitionIndex(index))
+    }
 
     #[test]
     fn names_sort_in_the_order_of_writing_and_parse_back() {
@@ -48,6 +122,65 @@ mod tests {
             "logs/9999999999-0003-000012.log",
         ] {
             assert_eq!(parse_log_file_name(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn names_of_segments_say_partition_offset_and_part_and_parse_back() {
+        let directory = "partitions/00010203-0405-0607-0809-0a0b0c0d0e0f-12";
+        assert_eq!(partition_directory(partition(12)), directory);
+        let segment = segment_file_name(partition(12), Offset(4711));
+        assert_eq!(segment, format!("{directory}/00000000000000004711.log"));
+        let index = index_file_name(partition(12), Offset(4711));
+        assert_eq!(index, format!("{directory}/00000000000000004711.index"));
+
+        for partition in [partition(0), partition(u32::MAX), PartitionId::METADATA, PartitionId::default()] {
+            let directory = partition_directory(partition);
+            let name = directory.strip_prefix("partitions/").unwrap();
+            assert_eq!(parse_partition_directory(name), Some(partition));
+            for base in [Offset(0), Offset(i64::MAX)] {
+                let within = |path: String| path[directory.len() + 1..].to_owned();
+                let [data, index] =
+                    [segment_file_name(partition, base), index_file_name(partition, base)].map(within);
+                assert_eq!(parse_segment_name(&data), Some((base, SegmentPart::Data)));
+                assert_eq!(parse_segment_name(&index), Some((base, SegmentPart::Index)));
+            }
+        }
+    }
+
+    #[test]
+    fn names_of_partitions_and_segments_that_are_not_ours_are_refused() {
+        for name in [
+            "",
+            "-",
+            "lost+found",
+            "00010203-0405-0607-0809-0a0b0c0d0e0f",
+            "00010203-0405-0607-0809-0a0b0c0d0e0f-",
+            "00010203-0405-0607-0809-0a0b0c0d0e0f-012",
+            "00010203-0405-0607-0809-0a0b0c0d0e0f-+1",
+            "00010203-0405-0607-0809-0a0b0c0d0e0f-4294967296",
+            "00010203-0405-0607-0809-0A0B0C0D0E0F-12",
+            "000102030405060708090a0b0c0d0e0f-12",
+            "0001020304-05-0607-0809-0a0b0c0d0e0f-12",
+            "partitions/00010203-0405-0607-0809-0a0b0c0d0e0f-12",
+        ] {
+            assert_eq!(parse_partition_directory(name), None, "{name}");
+        }
+        for name in [
+            "",
+            ".log",
+            "4711.log",
+            "00000000000000004711",
+            "00000000000000004711.",
+            "00000000000000004711.tmp",
+            "00000000000000004711.log.log",
+            "0000000000000000471x.log",
+            "+0000000000000004711.log",
+            "-0000000000000004711.log",
+            "-0000000000000000000.log",
+            "09223372036854775808.log",
+        ] {
+            assert_eq!(parse_segment_name(name), None, "{name}");
         }
     }
 }

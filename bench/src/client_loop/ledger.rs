@@ -73,10 +73,22 @@ impl Ledger {
         self.sent - self.accepted - self.refused
     }
 
-    /// Accepting answers a second, over the measured window.
+    /// The window ends at `now` instead of later; what was booked stays.
+    pub fn cut_window(&mut self, now: u64) {
+        self.measured_until = self.measured_until.min(now).max(self.measured_from);
+    }
+
+    /// Length of the measured window.
+    pub fn measured_seconds(&self) -> f64 {
+        (self.measured_until - self.measured_from) as f64 / 1e9
+    }
+
+    /// Accepting answers a second, over the measured window; 0 where it is empty.
     pub fn accepted_per_second(&self) -> f64 {
-        let window_seconds = (self.measured_until - self.measured_from) as f64 / 1e9;
-        self.accepted_in_window as f64 / window_seconds
+        match self.measured_seconds() {
+            0.0 => 0.0,
+            seconds => self.accepted_in_window as f64 / seconds,
+        }
     }
 
     fn measures(&self, at: u64) -> bool {
@@ -122,6 +134,21 @@ mod tests {
         assert_eq!((ledger.sent, ledger.accepted, ledger.unanswered()), (3, 3, 0));
         assert_eq!(ledger.accepted_in_window, 2, "answers at 12 and 18");
         assert_eq!(ledger.latency.summary().samples, 2, "requests due at 15 and 19");
+    }
+
+    #[test]
+    fn a_window_that_is_cut_counts_what_it_had() {
+        let second = 1_000 * MILLISECOND;
+        let mut ledger = Ledger::new(second, 11 * second);
+        ledger.sent_on_answer();
+        ledger.answered(second, 2 * second, true);
+        ledger.cut_window(3 * second);
+        assert_eq!((ledger.measured_seconds(), ledger.accepted_per_second()), (2.0, 0.5));
+        ledger.cut_window(5 * second);
+        assert_eq!(ledger.measured_seconds(), 2.0, "it does not grow again");
+        let mut in_warm_up = Ledger::new(second, 2 * second);
+        in_warm_up.cut_window(1);
+        assert_eq!((in_warm_up.measured_seconds(), in_warm_up.accepted_per_second()), (0.0, 0.0));
     }
 
     #[test]

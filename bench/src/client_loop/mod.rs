@@ -6,6 +6,7 @@
 mod connection;
 mod ledger;
 mod schedule;
+mod stop;
 
 use std::fmt;
 use std::io;
@@ -22,11 +23,16 @@ use crate::clock::{Stopwatch, nanoseconds};
 use connection::Connection;
 pub use ledger::Ledger;
 pub use schedule::Schedule;
+pub use stop::Stop;
 
 /// More requests than that are not put onto one connection; the schedule waits, and the wait is charged.
 const UNANSWERED_PER_CONNECTION_MAX: usize = 4096;
 /// Events taken from the kernel at once.
 const EVENTS_PER_WAIT: usize = 256;
+/// How soon a run that waits for the kernel hears that it shall stop.
+const STOP_LOOKED_AT_EVERY: Duration = Duration::from_millis(100);
+/// How long a stopped run waits for the last answers, at most.
+const STOPPED_DRAIN_MAX: Duration = Duration::from_secs(1);
 
 /// A protocol with requests and answers, in order on each connection.
 pub trait Exchange {
@@ -132,6 +138,7 @@ impl<E: std::error::Error + 'static> std::error::Error for LoopError<E> {}
 
 /// Drives `sockets` at the pace of `load` and books every request. Requests that are still without an answer when
 /// the drain time is over are in [`Ledger::unanswered`], those that could not even be sent in [`Ledger::unsent`].
+/// A run that is told to stop ends its window there.
 ///
 /// # Errors
 /// A failing system call, a connection that the server closes, an answer that cannot be understood.
@@ -142,10 +149,11 @@ pub fn run<E: Exchange>(
     sockets: Vec<TcpStream>,
     load: &Load,
     exchange: &mut E,
+    stop: &Stop,
 ) -> Result<Ledger, LoopError<E::Error>> {
     assert!(!sockets.is_empty(), "a load needs a connection");
     assert!(!load.measured.is_zero(), "a load needs a measured window");
-    let mut client = Client::new(sockets, load, exchange)
+    let mut client = Client::new(sockets, load, exchange, stop)
         .map_err(|error| LoopError::Io { during: "preparing the connections", error })?;
     client.run()?;
     client.ledger.unsent = client.schedule.map_or(0, |schedule| schedule.remaining(client.ends));
@@ -154,6 +162,7 @@ pub fn run<E: Exchange>(
 
 struct Client<'a, E> {
     exchange: &'a mut E,
+    stop: &'a Stop,
     connections: Vec<Connection>,
     poller: OwnedFd,
     schedule: Option<Schedule>,
@@ -167,7 +176,7 @@ struct Client<'a, E> {
 }
 
 impl<'a, E: Exchange> Client<'a, E> {
-    fn new(sockets: Vec<TcpStream>, load: &Load, exchange: &'a mut E) -> io::Result<Self> {
+    fn new(sockets: Vec<TcpStream>, load: &Load, exchange: &'a mut E, stop: &'a Stop) -> io::Result<Self> {
         // The default slack of 50 µs would be added to every due time.
         rustix::thread::set_current_timer_slack(NonZeroU64::new(1))?;
         let poller = epoll::create(epoll::CreateFlags::CLOEXEC)?;
@@ -189,6 +198,7 @@ impl<'a, E: Exchange> Client<'a, E> {
         let ends = measured_from + nanoseconds(load.measured);
         Ok(Self {
             exchange,
+            stop,
             connections,
             poller,
             schedule,
@@ -208,6 +218,10 @@ impl<'a, E: Exchange> Client<'a, E> {
             }
         }
         loop {
+            let now = self.now();
+            if self.stop.is_requested() && now < self.ends {
+                self.end_at(now);
+            }
             let wake = self.send_due()?;
             let now = self.now();
             if now >= self.ends && (self.ledger.unanswered() == 0 || now >= self.drained) {
@@ -224,6 +238,12 @@ impl<'a, E: Exchange> Client<'a, E> {
                 }
             }
         }
+    }
+
+    fn end_at(&mut self, now: u64) {
+        self.ends = now;
+        self.drained = self.drained.min(now + nanoseconds(STOPPED_DRAIN_MAX));
+        self.ledger.cut_window(now);
     }
 
     /// Sends every request of the schedule that is due; when to look again.
@@ -298,8 +318,8 @@ impl<'a, E: Exchange> Client<'a, E> {
     }
 
     fn wait(&self, nanoseconds: u64, events: &mut Vec<epoll::Event>) -> Result<(), LoopError<E::Error>> {
-        let timeout =
-            Timespec::try_from(Duration::from_nanos(nanoseconds)).expect("64 bits of nanoseconds fit");
+        let wait = Duration::from_nanos(nanoseconds).min(STOP_LOOKED_AT_EVERY);
+        let timeout = Timespec::try_from(wait).expect("a fraction of a second fits");
         match epoll::wait(&self.poller, spare_capacity(events), Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(LoopError::Io { during: "waiting for answers", error: error.into() }),

@@ -86,7 +86,7 @@ fn load(pace: Pace, measured_ms: u64) -> Load {
 fn a_stall_is_charged_to_every_request_that_was_due_meanwhile() {
     let (client, thread) = server_that_stalls(20, Duration::from_millis(100));
     let load = load(Pace::OpenLoop { requests_per_second: 1_000.0 }, 300);
-    let ledger = run(vec![client], &load, &mut Plain { answer_bytes: 16 }).unwrap();
+    let ledger = run(vec![client], &load, &mut Plain { answer_bytes: 16 }, &Stop::default()).unwrap();
     assert_eq!((ledger.sent, ledger.accepted), (300, 300));
     assert_eq!(thread.join().unwrap(), 300);
     // 100 of the 300 were due during the stall; had the client waited with them, one latency would be long.
@@ -99,7 +99,7 @@ fn a_stall_is_charged_to_every_request_that_was_due_meanwhile() {
 fn requests_that_the_client_had_to_hold_back_are_charged_from_when_they_were_due() {
     let (client, thread) = server_that_stalls(0, Duration::from_millis(300));
     let load = load(Pace::OpenLoop { requests_per_second: 50_000.0 }, 300);
-    let ledger = run(vec![client], &load, &mut Plain { answer_bytes: 16 }).unwrap();
+    let ledger = run(vec![client], &load, &mut Plain { answer_bytes: 16 }, &Stop::default()).unwrap();
     assert_eq!(thread.join().unwrap(), ledger.accepted as usize);
     assert_eq!((ledger.sent, ledger.unsent), (15_000, 0));
     let (latency, lateness) = (ledger.latency.summary(), ledger.lateness.summary());
@@ -113,7 +113,7 @@ fn answers_larger_than_the_buffer_and_refusals_are_told_apart_from_acceptances()
     let answer_bytes = 100_000;
     let (client, thread) = server(move |number| vec![u8::from(number % 3 != 0); answer_bytes]);
     let load = load(Pace::ClosedLoop { unanswered_per_connection: 4 }, 100);
-    let ledger = run(vec![client], &load, &mut Plain { answer_bytes }).unwrap();
+    let ledger = run(vec![client], &load, &mut Plain { answer_bytes }, &Stop::default()).unwrap();
     let served = thread.join().unwrap() as u64;
     assert!(served >= 8);
     assert_eq!(ledger.refused, served.div_ceil(3));
@@ -131,7 +131,7 @@ fn a_server_that_does_not_read_leaves_requests_unanswered_and_does_not_block_the
         ..load(Pace::OpenLoop { requests_per_second: 100_000.0 }, 100)
     };
     let began = Stopwatch::start();
-    let ledger = run(vec![client], &load, &mut Plain { answer_bytes: 16 }).unwrap();
+    let ledger = run(vec![client], &load, &mut Plain { answer_bytes: 16 }, &Stop::default()).unwrap();
     assert!(began.elapsed() < Duration::from_secs(2));
     assert_eq!(ledger.unanswered(), ledger.sent);
     assert_eq!(ledger.sent, UNANSWERED_PER_CONNECTION_MAX as u64);
@@ -142,12 +142,12 @@ fn a_server_that_does_not_read_leaves_requests_unanswered_and_does_not_block_the
 fn a_closed_connection_and_a_bad_answer_end_the_run() {
     let (client, thread) = server(|number| if number < 5 { vec![1; 16] } else { Vec::new() });
     let pace = Pace::ClosedLoop { unanswered_per_connection: 1 };
-    let ended = run(vec![client], &load(pace, 1_000), &mut Plain { answer_bytes: 16 });
+    let ended = run(vec![client], &load(pace, 1_000), &mut Plain { answer_bytes: 16 }, &Stop::default());
     assert!(matches!(ended, Err(LoopError::Closed { connection: 0, unanswered: 1 })), "{ended:?}");
     thread.join().unwrap();
 
     let (client, thread) = server(|_| vec![9; 16]);
-    let ended = run(vec![client], &load(pace, 1_000), &mut Plain { answer_bytes: 16 });
+    let ended = run(vec![client], &load(pace, 1_000), &mut Plain { answer_bytes: 16 }, &Stop::default());
     assert!(matches!(ended, Err(LoopError::Answer(BadAnswer))), "{ended:?}");
     thread.join().unwrap();
 }
@@ -156,7 +156,19 @@ fn a_closed_connection_and_a_bad_answer_end_the_run() {
 fn an_answer_too_many_ends_the_run() {
     let (client, thread) = server(|_| vec![1; 32]);
     let pace = Pace::OpenLoop { requests_per_second: 20.0 };
-    let ended = run(vec![client], &load(pace, 200), &mut Plain { answer_bytes: 16 });
+    let ended = run(vec![client], &load(pace, 200), &mut Plain { answer_bytes: 16 }, &Stop::default());
     assert!(matches!(ended, Err(LoopError::Unasked { connection: 0 })), "{ended:?}");
     thread.join().unwrap();
+}
+
+#[test]
+fn a_run_that_is_told_to_stop_ends_its_window_there() {
+    let (client, _server) = server(|_| vec![0; 16]);
+    let pace = Pace::OpenLoop { requests_per_second: 100.0 };
+    let (stop, other) = (Stop::default(), Stop::default());
+    assert!(!other.is_requested());
+    stop.request();
+    let ledger = run(vec![client], &load(pace, 60_000), &mut Plain { answer_bytes: 16 }, &stop).unwrap();
+    assert_eq!((ledger.unsent, ledger.unanswered()), (0, 0));
+    assert!(ledger.measured_seconds() < 30.0, "{} s", ledger.measured_seconds());
 }

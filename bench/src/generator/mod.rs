@@ -25,7 +25,7 @@ use ringmain_wire::native::messages::{
     TopicDescription,
 };
 
-use crate::client_loop::{self, Load};
+use crate::client_loop::{self, Load, Stop};
 use crate::clock;
 use crate::host::{Host, ProcessorTime};
 
@@ -100,19 +100,19 @@ impl NativeLoadOptions {
     }
 }
 
-/// Puts the load on a broker and reports what came of it.
+/// Puts the load on a broker and reports what came of it; told to stop, what came of it so far, with nothing read back.
 ///
 /// # Errors
 /// Options that make no sense, a broker that cannot be reached, refuses to serve the topic, or breaks the protocol.
 /// Refused and unanswered produce requests are no error; they are in the report.
-pub fn run_native(options: &NativeLoadOptions) -> Result<LoadReport, LoadError> {
+pub fn run_native(options: &NativeLoadOptions, stop: &Stop) -> Result<LoadReport, LoadError> {
     options.check()?;
     let (mut session, hello) = Session::connect(options.broker, CONTROL_TIMEOUT)?;
     match &options.topic {
-        Topic::Existing(name) => run_on_topic(options, name, &mut session, &hello),
+        Topic::Existing(name) => run_on_topic(options, name, &mut session, &hello, stop),
         Topic::Temporary { partitions } => {
             let name = create_temporary(&mut session, *partitions)?;
-            let report = run_on_topic(options, &name, &mut session, &hello);
+            let report = run_on_topic(options, &name, &mut session, &hello, stop);
             let request = DeleteTopicRequest { name };
             let deleted = session.request::<_, DeleteTopicResponse>(Api::DeleteTopic, &request);
             // What went wrong first is what the caller has to hear of.
@@ -142,6 +142,7 @@ fn run_on_topic(
     name: &str,
     session: &mut Session,
     hello: &HelloResponse,
+    stop: &Stop,
 ) -> Result<LoadReport, LoadError> {
     let (topic, owners) = find_partitions(session, name, options.broker, hello)?;
     let host = Host::describe(Path::new("."));
@@ -157,10 +158,11 @@ fn run_on_topic(
     let begins = end_offsets(&owners, topic)?;
     let mut exchange = ProduceExchange::new(topic, &targets, options, &batch);
     let time_before = ProcessorTime::now();
-    let ledger = client_loop::run(sockets, &options.load, &mut exchange).map_err(LoadError::Client)?;
+    let ledger = client_loop::run(sockets, &options.load, &mut exchange, stop).map_err(LoadError::Client)?;
     let stolen_cores = ProcessorTime::now().stolen_cores_since(time_before, host.cpus);
     let acknowledged = exchange.into_acknowledged(owners.len());
-    let verification = if options.verify {
+    let interrupted = stop.is_requested();
+    let verification = if options.verify && !interrupted {
         Some(verify::read_back(&owners, topic, &begins, &acknowledged, options.records_per_request)?)
     } else {
         None
@@ -173,6 +175,7 @@ fn run_on_topic(
         &ledger,
         acknowledged.errors,
         stolen_cores,
+        interrupted,
         verification,
     ))
 }

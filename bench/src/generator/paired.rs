@@ -5,6 +5,7 @@ use std::fmt::{self, Write};
 use serde::{Deserialize, Serialize};
 
 use super::{LoadError, LoadReport, NativeLoadOptions, run_native};
+use crate::client_loop::Stop;
 use crate::figures::{rounded, write_latency_header, write_latency_row};
 use crate::latency::LatencySummary;
 use crate::limit::{LimitOptions, Progress, run_echo_alone};
@@ -74,7 +75,7 @@ pub fn paired(
         pairs.push(Pair {
             echo_latency: echo.latency.summary(),
             echo_requests_per_second: rounded(echo.accepted_per_second()),
-            broker: run_native(native)?,
+            broker: run_native(native, &Stop::default())?,
         });
     }
     Ok(PairedReport::new(pairs))

@@ -39,6 +39,8 @@ pub struct LoadReport {
     pub warm_up_seconds: f64,
     /// Time that the figures are of.
     pub measured_seconds: f64,
+    /// Whether the run was told to stop before its time.
+    pub interrupted: bool,
     /// Requests sent, warm-up included.
     pub requests_sent: u64,
     /// Requests acknowledged, warm-up included.
@@ -101,6 +103,7 @@ impl LoadReport {
         ledger: &Ledger,
         errors: BTreeMap<String, u64>,
         stolen_cores: f64,
+        interrupted: bool,
         verification: Option<Verification>,
     ) -> Self {
         let requests_per_second = ledger.accepted_per_second();
@@ -122,7 +125,8 @@ impl LoadReport {
             records_per_request: options.records_per_request,
             record_bytes: options.record_bytes,
             warm_up_seconds: options.load.warm_up.as_secs_f64(),
-            measured_seconds: options.load.measured.as_secs_f64(),
+            measured_seconds: ledger.measured_seconds(),
+            interrupted,
             requests_sent: ledger.sent,
             requests_acknowledged: ledger.accepted,
             requests_refused: ledger.refused,
@@ -157,13 +161,14 @@ impl LoadReport {
         };
         writeln!(
             out,
-            "  {pace}; connections {}, partitions {}, {} x {} B a request; {:.0} s after {:.0} s of warm-up",
+            "  {pace}; connections {}, partitions {}, {} x {} B a request; {:.0} s after {:.0} s of warm-up{}",
             self.connections,
             self.partitions,
             self.records_per_request,
             self.record_bytes,
             self.measured_seconds,
-            self.warm_up_seconds
+            self.warm_up_seconds,
+            if self.interrupted { ", interrupted" } else { "" }
         )?;
         write_latency_header(out)?;
         write_latency_row("produce to acknowledgement", Some(self.requests_per_second), &self.latency, out)?;

@@ -93,6 +93,8 @@ impl Session {
                 Err(LoadError::Io { during: "waiting for the broker's answer", error })
             }
             Ok(_) => Ok(()),
+            // A caught signal ends a run in order, which takes requests of its own.
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => Ok(()),
             Err(error) => Err(LoadError::Io { during: "waiting for the broker's answer", error }),
         }
     }

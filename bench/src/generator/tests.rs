@@ -180,7 +180,7 @@ fn options(broker: SocketAddr) -> NativeLoadOptions {
 #[test]
 fn an_honest_broker_is_found_honest_and_left_clean() {
     let (broker, stored) = start_broker(Honesty::Honest);
-    let report = run_native(&options(broker)).unwrap();
+    let report = run_native(&options(broker), &Stop::default()).unwrap();
     assert_eq!((report.requests_sent, report.requests_acknowledged), (110, 110));
     assert_eq!((report.requests_refused, report.requests_unanswered), (0, 0));
     let verification = report.verification.clone().unwrap();
@@ -204,25 +204,51 @@ fn an_honest_broker_is_found_honest_and_left_clean() {
 #[test]
 fn a_broker_that_forgets_what_it_acknowledged_is_caught() {
     let (broker, _) = start_broker(Honesty::Forgets);
-    let verification = run_native(&options(broker)).unwrap().verification.unwrap();
+    let verification = run_native(&options(broker), &Stop::default()).unwrap().verification.unwrap();
     assert_eq!((verification.lost_records, verification.holds()), (4, false));
 }
 
 #[test]
 fn refusals_are_counted_by_name_and_not_as_throughput() {
     let (broker, _) = start_broker(Honesty::Refuses);
-    let report = run_native(&options(broker)).unwrap();
+    let report = run_native(&options(broker), &Stop::default()).unwrap();
     assert_eq!(report.requests_refused, 110 / 3);
     assert_eq!(report.errors.get("over_budget"), Some(&(110 / 3)));
     assert_eq!(report.requests_acknowledged, 110 - 110 / 3);
     assert!(report.verification.unwrap().holds());
 }
 
+/// Requests that the broker has seen when the run is interrupted: some behind the warm-up.
+const PRODUCED_BEFORE_STOP: usize = 300;
+
+#[test]
+fn an_interrupted_run_reports_what_there_is_and_deletes_its_topic() {
+    let (broker, stored) = start_broker(Honesty::Honest);
+    let stop = Stop::default();
+    let mut options = options(broker);
+    options.load.measured = Duration::from_secs(600);
+    let interrupter = {
+        let (stop, stored) = (stop.clone(), Arc::clone(&stored));
+        std::thread::spawn(move || {
+            while stored.lock().unwrap().produced < PRODUCED_BEFORE_STOP {
+                std::thread::yield_now();
+            }
+            stop.request();
+        })
+    };
+    let report = run_native(&options, &stop).unwrap();
+    interrupter.join().unwrap();
+    assert!(report.interrupted && report.requests_acknowledged > 0, "{report:?}");
+    assert!(report.measured_seconds < 60.0 && report.verification.is_none(), "{report:?}");
+    assert!(report.render_text().contains(", interrupted\n"));
+    assert!(stored.lock().unwrap().deleted);
+}
+
 #[test]
 fn a_topic_that_is_not_there_is_named_and_nothing_is_deleted() {
     let (broker, stored) = start_broker(Honesty::Honest);
     let options = NativeLoadOptions { topic: Topic::Existing("orders".to_owned()), ..options(broker) };
-    let refused = run_native(&options);
+    let refused = run_native(&options, &Stop::default());
     assert!(matches!(&refused, Err(LoadError::UnknownTopic { name }) if name == "orders"), "{refused:?}");
     assert!(!stored.lock().unwrap().deleted);
 }
@@ -230,7 +256,7 @@ fn a_topic_that_is_not_there_is_named_and_nothing_is_deleted() {
 #[test]
 fn a_broker_that_is_not_there_is_an_error_with_its_address() {
     let unused = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
-    let refused = run_native(&options(unused)).unwrap_err();
+    let refused = run_native(&options(unused), &Stop::default()).unwrap_err();
     assert!(refused.to_string().contains(&unused.to_string()), "{refused}");
 }
 

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use rustix::thread::CpuSet;
 
-use crate::client_loop::{self, Ledger, Load, Pace};
+use crate::client_loop::{self, Ledger, Load, Pace, Stop};
 use crate::clock::Stopwatch;
 use crate::figures::rounded;
 use crate::host::{Host, ProcessorTime};
@@ -287,7 +287,7 @@ fn echo_under_load(
     };
     let (server, sockets) = EchoServer::start(settings, file.try_clone()?)?;
     let mut exchange = EchoExchange::new(settings.connections, settings.payload_bytes);
-    let ledger = client_loop::run(sockets, load, &mut exchange);
+    let ledger = client_loop::run(sockets, load, &mut exchange, &Stop::default());
     // The server's error comes first: to the client it is only a closed connection.
     let served = server.join()?;
     let ledger = ledger.map_err(LimitError::Client)?;

@@ -277,7 +277,8 @@ impl Topic {
 
 fn refusal(metadata: &TopicMetadata) -> ClientError {
     let message = if metadata.error == ErrorCode::UnknownTopicOrPartition.number() {
-        format!("no topic {:?}; create it with: ringmain topic create {}", metadata.name, metadata.name)
+        let name = &metadata.name;
+        format!("no topic {name:?}; create it with: ringmain topic create {name} --partitions N")
     } else {
         String::new()
     };

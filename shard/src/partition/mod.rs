@@ -6,18 +6,25 @@
 
 pub mod epochs;
 pub mod producers;
+pub mod segments;
 pub mod tail;
+
+mod needed;
+mod replayed;
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use ringmain_wal::state::{PartitionState, RememberedBatch, SegmentExtent};
 use ringmain_wire::batch::{BatchHeader, RecordReader};
 use ringmain_wire::ids::{LeaderEpoch, Offset, PartitionId, TimestampMs};
 use ringmain_wire::native::errors::ErrorCode;
 
 use self::epochs::EpochTable;
-use self::producers::{ProducerTable, RememberedBatch, SequenceCheck};
-use self::tail::{Tail, TailBatch};
+use self::needed::Needed;
+use self::producers::{ProducerTable, SequenceCheck};
+use self::segments::Segments;
+use self::tail::{Carried, LogPlace, Tail, TailBatch};
 
 /// One partition as its leader sees it.
 #[derive(Debug)]
@@ -25,15 +32,26 @@ pub struct Partition {
     id: PartitionId,
     leader_epoch: LeaderEpoch,
     log_start: Offset,
+    /// Where the log says that it starts, durably or not yet.
+    log_start_logged: Offset,
     end: Offset,
     high_watermark: Offset,
     epochs: EpochTable,
+    segments: Segments,
+    /// Every record below lies in a segment, or below the log start.
+    settled_end: Offset,
+    /// Up to here the log says so, durably.
+    settled_durably: Offset,
+    /// The newest records; those below `settled_end` are kept only because readers are likely to want them.
     tail: Tail,
     /// Appended, their log group not yet left; the newest records, oldest first.
     gathering: VecDeque<Gathered>,
     producers: ProducerTable,
-    /// The producer table as it stood before the tail's first batch: what truncation rebuilds from.
-    producers_before_tail: ProducerTable,
+    /// The producer table as it stood at `settled_end`: what truncation rebuilds from.
+    producers_settled: ProducerTable,
+    needed: Needed,
+    /// Rises with every truncation, and when an open segment goes away: what was begun before is stale.
+    truncations: u64,
     damaged: bool,
 }
 
@@ -41,6 +59,16 @@ pub struct Partition {
 struct Gathered {
     header: BatchHeader,
     base_offset: Offset,
+    place: LogPlace,
+}
+
+/// Where the records from an offset on are to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Located {
+    /// In memory, or there are none yet.
+    Tail,
+    /// In this segment, or first there.
+    Segment(SegmentExtent),
 }
 
 /// What to do with a batch that a producer sent.
@@ -66,13 +94,19 @@ impl Partition {
             id,
             leader_epoch,
             log_start: Offset::ZERO,
+            log_start_logged: Offset::ZERO,
             end: Offset::ZERO,
             high_watermark: Offset::ZERO,
             epochs: EpochTable::default(),
+            segments: Segments::default(),
+            settled_end: Offset::ZERO,
+            settled_durably: Offset::ZERO,
             tail: Tail::default(),
             gathering: VecDeque::new(),
             producers: ProducerTable::default(),
-            producers_before_tail: ProducerTable::default(),
+            producers_settled: ProducerTable::default(),
+            needed: Needed::default(),
+            truncations: 0,
             damaged: false,
         }
     }
@@ -112,6 +146,43 @@ impl Partition {
         &self.tail
     }
 
+    /// Its batches on disk outside the log.
+    pub fn segments(&self) -> &Segments {
+        &self.segments
+    }
+
+    /// Records below lie in segments.
+    pub fn settled_end(&self) -> Offset {
+        self.settled_end
+    }
+
+    /// Durable batches that lie in no segment yet, oldest first.
+    pub fn unsettled(&self) -> impl Iterator<Item = &TailBatch> {
+        self.tail.from(self.settled_end).take_while(|batch| batch.next_offset <= self.high_watermark)
+    }
+
+    /// The oldest place in the log that replay needs for this partition; none when the log holds nothing of it.
+    pub fn needed_place(&self) -> Option<LogPlace> {
+        let in_tail = self.tail.from(self.settled_durably).next().map(|batch| batch.place);
+        let gathering = self.gathering.front().map(|batch| batch.place);
+        [self.needed.oldest(), in_tail.or(gathering)].into_iter().flatten().min()
+    }
+
+    /// Where its last durable state stands in the log.
+    pub fn state_place(&self) -> Option<LogPlace> {
+        self.needed.state()
+    }
+
+    /// Rises with every truncation, and when an open segment goes away: what was begun before is stale.
+    pub fn truncations(&self) -> u64 {
+        self.truncations
+    }
+
+    /// Whether batches of it were appended whose log group has not left.
+    pub fn is_gathering(&self) -> bool {
+        !self.gathering.is_empty()
+    }
+
     /// Its idempotent producers.
     pub fn producers(&self) -> &ProducerTable {
         &self.producers
@@ -136,12 +207,12 @@ impl Partition {
         }
     }
 
-    /// A batch was put into the log group being gathered, at the end of this partition.
-    pub fn appended(&mut self, header: &BatchHeader) {
+    /// A batch was put into the log group being gathered, which is at `place`, at the end of this partition.
+    pub fn appended(&mut self, header: &BatchHeader, place: LogPlace) {
         let base_offset = self.end;
         self.epochs.record(self.leader_epoch, base_offset);
         self.producers.record(header, base_offset);
-        self.gathering.push_back(Gathered { header: *header, base_offset });
+        self.gathering.push_back(Gathered { header: *header, base_offset, place });
         self.end = base_offset.plus(header.records);
     }
 
@@ -157,6 +228,7 @@ impl Partition {
             max_timestamp: gathered.header.max_timestamp,
             bytes,
             charge,
+            place: gathered.place,
         });
     }
 
@@ -173,21 +245,33 @@ impl Partition {
         advanced
     }
 
-    /// Where truncation at `offset` really cuts: batches are never split, so the one that holds `offset` goes whole.
-    pub fn cut_at(&self, offset: Offset) -> Offset {
+    /// Where truncation at `offset` really cuts: batches are never split, so the one that holds `offset` goes whole. None
+    /// when that batch lies only in a segment, where it has to be looked for.
+    pub fn cut_at(&self, offset: Offset) -> Option<Offset> {
+        if offset <= self.log_start {
+            return Some(self.log_start);
+        }
+        if let Some(extent) = self.segments.at(offset)
+            && self.tail.start().is_none_or(|start| offset < start)
+        {
+            return (extent.base >= offset).then_some(offset);
+        }
         let within_tail = self.tail.from(offset).next().map(|batch| batch.base_offset);
         let within_gathering = || {
             let holds = |batch: &&Gathered| batch.base_offset.plus(batch.header.records) > offset;
             self.gathering.iter().find(holds).map(|batch| batch.base_offset)
         };
-        within_tail.or_else(within_gathering).unwrap_or(self.end).max(self.log_start)
+        Some(within_tail.or_else(within_gathering).unwrap_or(self.end).max(self.log_start))
     }
 
-    /// Drops every record at or above `cut`, which [`cut_at`](Self::cut_at) gave.
+    /// Drops every record at or above `cut`, which [`cut_at`](Self::cut_at) gave or which begins a settled batch; the
+    /// entry that says so stands at `place`. Gives the segments whose files are void once that entry is durable.
     ///
     /// The high watermark falls with the end: on a single node only tests and operators truncate; in a cluster a
     /// follower does, above what was committed.
-    pub fn truncate(&mut self, cut: Offset) {
+    pub fn truncate(&mut self, cut: Offset, place: LogPlace) -> Vec<SegmentExtent> {
+        self.needed.note(place);
+        self.truncations += 1;
         self.tail.truncate(cut);
         while self.gathering.back().is_some_and(|batch| batch.base_offset >= cut) {
             self.gathering.pop_back();
@@ -196,22 +280,122 @@ impl Partition {
         self.end = cut;
         // Only replay comes here with a log start above the cut: it was not durable yet when the suffix was cut.
         self.log_start = self.log_start.min(cut);
+        self.log_start_logged = self.log_start_logged.min(cut);
         self.high_watermark = self.high_watermark.min(cut);
-        // Of batches below a log start that turned out not to be durable when the suffix was cut.
-        self.producers_before_tail.truncate(cut);
+        self.settled_end = self.settled_end.min(cut);
+        self.settled_durably = self.settled_durably.min(cut);
+        if self.tail.start().is_none() && self.gathering.is_empty() {
+            // Below a cut at the log start there may be nothing, not even in a segment.
+            self.settled_end = cut;
+            self.settled_durably = cut;
+        }
+        self.producers_settled.truncate(cut);
         self.rebuild_producers();
+        let mut void = self.segments.truncate(cut);
+        // A cut at the log start may have gone through a batch; nothing is left of its segment.
+        void.extend(self.segments.drop_below(self.log_start));
+        void
     }
 
-    /// Drops records below `offset`, which is durable as the new log start. Producer state stays.
-    pub fn move_log_start(&mut self, offset: Offset) {
+    /// An entry that moves the log start to `offset` was put into the log.
+    pub fn log_start_logging(&mut self, offset: Offset) {
+        self.log_start_logged = self.log_start_logged.max(offset);
+    }
+
+    /// Drops records below `offset`, which is durable as the new log start through the entry at `place`. Producer state
+    /// stays. Gives the segments whose files can go.
+    pub fn move_log_start(&mut self, offset: Offset, place: LogPlace) -> Vec<SegmentExtent> {
+        self.needed.note(place);
         self.log_start = self.log_start.max(offset.min(self.high_watermark));
         while let Some(batch) = self.tail.pop_below(self.log_start) {
-            remember(&mut self.producers_before_tail, &batch);
+            if batch.next_offset > self.settled_durably {
+                // Replay has to meet it, or what follows would seem to leave a gap.
+                self.needed.note_batch(batch.place, batch.next_offset);
+                self.settled_durably = batch.next_offset;
+            }
+            if batch.next_offset > self.settled_end {
+                remember(&mut self.producers_settled, &batch);
+                self.settled_end = batch.next_offset;
+            }
+        }
+        let open = self.segments.open().map(|open| open.base);
+        let gone = self.segments.drop_below(self.log_start);
+        if gone.last().is_some_and(|last| Some(last.base) == open) {
+            self.truncations += 1;
+        }
+        gone
+    }
+
+    /// What a `State` entry says now.
+    pub fn state(&self) -> PartitionState {
+        let settled = |&(_, start): &(LeaderEpoch, Offset)| start < self.settled_end;
+        PartitionState {
+            log_start: self.log_start.max(self.log_start_logged),
+            settled_end: self.settled_end,
+            end: self.end,
+            segments: self.segments.extents().to_vec(),
+            epochs: self.epochs.rows().iter().copied().filter(settled).collect(),
+            producers: self.producers_settled.snapshot(),
+            is_read_only: self.damaged,
         }
     }
 
-    /// Whole batches from the one that holds `offset`, none above the high watermark: at most `bytes_max`, but one at
-    /// least if `one_at_least`. Appends them to `batches` and returns their bytes.
+    /// A run of batches was put into a segment, which is `grown` now. The next state tells the log.
+    pub fn settled(&mut self, grown: SegmentExtent) {
+        self.segments.settle(grown);
+        let newly = self.tail.from(self.settled_end).take_while(|batch| batch.next_offset <= grown.end);
+        newly.for_each(|batch| remember(&mut self.producers_settled, batch));
+        self.settled_end = self.settled_end.max(grown.end);
+    }
+
+    /// Its [state](Self::state) was put into the log at `place`.
+    pub fn state_logging(&mut self, place: LogPlace) {
+        self.needed.logging(place, self.settled_end);
+    }
+
+    /// The state at `place` is durable. `truncations` is what [`truncations`](Self::truncations) was when it was put into
+    /// the log.
+    pub fn state_logged(&mut self, place: LogPlace, settled_end: Offset, truncations: u64) {
+        self.needed.logged(place);
+        // After a truncation the next state says what is left of it.
+        if truncations == self.truncations {
+            self.settled_durably = self.settled_durably.max(settled_end);
+        }
+    }
+
+    /// The last segment takes no more batches.
+    pub fn close_segment(&mut self) {
+        self.segments.close();
+    }
+
+    /// The batch at `base_offset` stands further ahead in the log too.
+    pub fn carried(&mut self, base_offset: Offset, carried: Carried) {
+        self.tail.carry(base_offset, carried);
+    }
+
+    /// Lets batches go that are durably settled and stand in the log at or before `place`.
+    pub fn evict(&mut self, place: LogPlace) {
+        self.tail.evict(place, self.settled_durably);
+    }
+
+    /// Where the records from `offset` on are.
+    ///
+    /// # Errors
+    /// [`ErrorCode::OffsetOutOfRange`] below the log start or above the high watermark.
+    pub fn locate(&self, offset: Offset) -> Result<Located, ErrorCode> {
+        if offset < self.log_start || offset > self.high_watermark {
+            return Err(ErrorCode::OffsetOutOfRange);
+        }
+        let in_memory_from =
+            self.tail.start().or_else(|| self.gathering.front().map(|batch| batch.base_offset));
+        if in_memory_from.is_some_and(|start| start <= offset) {
+            return Ok(Located::Tail);
+        }
+        Ok(self.segments.at(offset).map_or(Located::Tail, |extent| Located::Segment(*extent)))
+    }
+
+    /// Whole batches in memory from the one that holds `offset`, none above the high watermark: at most `bytes_max`, but
+    /// one at least if `one_at_least`. Appends them to `batches` and returns their bytes.
     ///
     /// # Errors
     /// [`ErrorCode::OffsetOutOfRange`] below the log start or above the high watermark.
@@ -238,8 +422,11 @@ impl Partition {
         Ok(total)
     }
 
-    /// Bytes that [`read`](Self::read) could give from `offset`, counted no further than `enough`.
+    /// Bytes that could be read from `offset`, counted no further than `enough`; what lies in segments is always enough.
     pub fn readable_bytes(&self, offset: Offset, enough: usize) -> usize {
+        if matches!(self.locate(offset), Ok(Located::Segment(_))) {
+            return enough;
+        }
         let mut total = 0;
         for batch in self.tail.from(offset) {
             if batch.next_offset > self.high_watermark || total >= enough {
@@ -250,8 +437,8 @@ impl Partition {
         total
     }
 
-    /// The first committed record at or after `timestamp`: its offset and timestamp. Reads records only of the batch
-    /// that holds it, decompressing no more than `decompressed_bytes_max`.
+    /// The first committed record in memory at or after `timestamp`: its offset and timestamp. Reads records only of the
+    /// batch that holds it, decompressing no more than `decompressed_bytes_max`.
     pub fn find_timestamp(
         &self,
         timestamp: TimestampMs,
@@ -274,45 +461,9 @@ impl Partition {
         None
     }
 
-    /// Replays a batch from the log. It was acknowledged or would have been; it is not judged again.
-    pub(crate) fn replayed(
-        &mut self,
-        header: &BatchHeader,
-        leader_epoch: LeaderEpoch,
-        bytes: Bytes,
-        charge: usize,
-    ) {
-        let base_offset = self.end;
-        self.epochs.record(leader_epoch, base_offset);
-        self.producers.record(header, base_offset);
-        self.end = base_offset.plus(header.records);
-        self.high_watermark = self.end;
-        self.tail.push(TailBatch {
-            base_offset,
-            next_offset: self.end,
-            max_timestamp: header.max_timestamp,
-            bytes,
-            charge,
-        });
-    }
-
-    /// Replay is over: appends from now on carry `leader_epoch`.
-    pub(crate) fn lead(&mut self, leader_epoch: LeaderEpoch) {
-        assert!(
-            self.epochs.last().is_none_or(|last| last < leader_epoch),
-            "leader epoch must rise with every start"
-        );
-        self.leader_epoch = leader_epoch;
-    }
-
-    /// Opens it read-only: not proven continuous.
-    pub(crate) fn mark_damaged(&mut self) {
-        self.damaged = true;
-    }
-
     fn rebuild_producers(&mut self) {
-        let mut rebuilt = self.producers_before_tail.clone();
-        for batch in self.tail.batches() {
+        let mut rebuilt = self.producers_settled.clone();
+        for batch in self.tail.from(self.settled_end) {
             remember(&mut rebuilt, batch);
         }
         for batch in &self.gathering {
@@ -329,126 +480,6 @@ fn remember(table: &mut ProducerTable, batch: &TailBatch) {
 }
 
 #[cfg(test)]
-pub(crate) mod testing {
-    //! Batches for tests of this crate.
-
-    use super::*;
-    use ringmain_wire::batch::{BatchBuilder, Codec};
-    use ringmain_wire::ids::{ProducerEpoch, ProducerId, ProducerSequence};
-
-    /// A batch of `records` small records.
-    pub(crate) fn batch(producer: i64, epoch: i16, sequence: i32, records: u32) -> Bytes {
-        let mut builder = BatchBuilder::new(Codec::None);
-        for number in 0..records {
-            let value = format!("{sequence}+{number}");
-            builder.append(TimestampMs(1_000 + i64::from(number)), None, Some(value.as_bytes()), &[]);
-        }
-        builder.set_producer(ProducerId(producer), ProducerEpoch(epoch), ProducerSequence(sequence));
-        builder.finish().expect("a small batch is always in bounds")
-    }
-
-    /// The header of [`batch`].
-    pub(crate) fn header(producer: i64, epoch: i16, sequence: i32, records: u32) -> BatchHeader {
-        BatchHeader::parse(&batch(producer, epoch, sequence, records))
-            .expect("the builder's own output parses")
-    }
-}
-
+pub(crate) mod testing;
 #[cfg(test)]
-mod tests {
-    use super::testing::{batch, header};
-    use super::*;
-
-    fn stamped(bytes: &Bytes, base_offset: Offset) -> Bytes {
-        let mut copy = bytes.to_vec();
-        ringmain_wire::batch::stamp(&mut copy, base_offset, LeaderEpoch(1));
-        copy.into()
-    }
-
-    /// A partition with batches of two records each from one producer, of which the first `durable` are shown.
-    fn partition(batches: i32, durable: i32) -> Partition {
-        let mut partition = Partition::new(PartitionId::default(), LeaderEpoch(1));
-        for number in 0..batches {
-            let header = header(7, 0, number * 2, 2);
-            let base_offset = partition.end();
-            assert_eq!(
-                partition.admit(&header),
-                Admission::Append { base_offset, leader_epoch: LeaderEpoch(1) }
-            );
-            partition.appended(&header);
-            partition.frozen(stamped(&batch(7, 0, number * 2, 2), base_offset), 100);
-        }
-        partition.advance(Offset(i64::from(durable) * 2));
-        partition
-    }
-
-    #[test]
-    fn nothing_above_the_high_watermark_is_read() {
-        let partition = partition(3, 2);
-        let mut batches = Vec::new();
-        partition.read(Offset(0), usize::MAX, true, &mut batches).unwrap();
-        assert_eq!(batches.len(), 2);
-        assert_eq!(partition.read(Offset(4), usize::MAX, true, &mut batches), Ok(0));
-        assert_eq!(
-            partition.read(Offset(5), usize::MAX, true, &mut batches),
-            Err(ErrorCode::OffsetOutOfRange)
-        );
-    }
-
-    #[test]
-    fn a_batch_is_read_whole_even_when_it_is_too_large_or_entered_in_the_middle() {
-        let partition = partition(3, 3);
-        let mut batches = Vec::new();
-        partition.read(Offset(3), 1, true, &mut batches).unwrap();
-        assert_eq!(BatchHeader::parse(&batches[0]).unwrap().base_offset, Offset(2));
-        assert_eq!(batches.len(), 1);
-        assert_eq!(partition.read(Offset(3), 1, false, &mut batches), Ok(0));
-    }
-
-    #[test]
-    fn truncation_drops_whole_batches_and_what_was_known_of_their_producer() {
-        let mut partition = partition(3, 3);
-        let cut = partition.cut_at(Offset(3));
-        assert_eq!(cut, Offset(2));
-        partition.truncate(cut);
-        assert_eq!((partition.end(), partition.high_watermark()), (Offset(2), Offset(2)));
-        assert!(matches!(partition.admit(&header(7, 0, 0, 2)), Admission::Duplicate(_)));
-        assert_eq!(
-            partition.admit(&header(7, 0, 2, 2)),
-            Admission::Append { base_offset: Offset(2), leader_epoch: LeaderEpoch(1) }
-        );
-    }
-
-    #[test]
-    fn truncation_reaches_batches_whose_group_has_not_left() {
-        let mut partition = partition(1, 1);
-        partition.appended(&header(7, 0, 2, 2));
-        partition.appended(&header(7, 0, 4, 2));
-        assert_eq!(partition.cut_at(Offset(5)), Offset(4));
-        partition.truncate(Offset(4));
-        let Admission::Duplicate(remembered) = partition.admit(&header(7, 0, 2, 2)) else {
-            panic!("forgotten")
-        };
-        assert_eq!(remembered.base_offset, Offset(2));
-        partition.frozen(stamped(&batch(7, 0, 2, 2), Offset(2)), 100);
-        assert_eq!(partition.tail().batches().count(), 2);
-    }
-
-    #[test]
-    fn producers_outlive_their_records() {
-        let mut partition = partition(3, 3);
-        partition.move_log_start(Offset(6));
-        assert_eq!(partition.tail().charged_bytes(), 0);
-        assert!(matches!(partition.admit(&header(7, 0, 4, 2)), Admission::Duplicate(_)));
-        partition.truncate(partition.cut_at(Offset(6)));
-        assert!(matches!(partition.admit(&header(7, 0, 4, 2)), Admission::Duplicate(_)));
-    }
-
-    #[test]
-    fn finds_the_first_record_of_a_time() {
-        let partition = partition(2, 2);
-        let found = partition.find_timestamp(TimestampMs(1_001), 1 << 20);
-        assert_eq!(found, Some((Offset(1), TimestampMs(1_001))));
-        assert_eq!(partition.find_timestamp(TimestampMs(5_000), 1 << 20), None);
-    }
-}
+mod tests;

@@ -1,7 +1,9 @@
 //! What a partition remembers of idempotent producers, so that a batch sent again lands once (KIP-98).
 
+use core::ops::Range;
 use std::collections::{BTreeMap, VecDeque};
 
+use ringmain_wal::state::{ProducerSnapshot, RememberedBatch};
 use ringmain_wire::batch::BatchHeader;
 use ringmain_wire::ids::{Offset, ProducerEpoch, ProducerId, ProducerSequence};
 use ringmain_wire::native::errors::ErrorCode;
@@ -20,19 +22,6 @@ struct ProducerState {
     epoch: ProducerEpoch,
     /// Oldest first, never empty.
     batches: VecDeque<RememberedBatch>,
-}
-
-/// A batch that a producer may send again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RememberedBatch {
-    /// Sequence of its first record.
-    pub first: ProducerSequence,
-    /// Sequence of its last record.
-    pub last: ProducerSequence,
-    /// Where its first record landed.
-    pub base_offset: Offset,
-    /// The offset behind its last record.
-    pub next_offset: Offset,
 }
 
 /// What to do with a batch of an idempotent producer.
@@ -91,12 +80,16 @@ impl ProducerTable {
             base_offset,
             next_offset: base_offset.plus(header.records),
         };
+        self.remember(header.producer, header.producer_epoch, batch);
+    }
+
+    fn remember(&mut self, producer: ProducerId, epoch: ProducerEpoch, batch: RememberedBatch) {
         let state = self
             .producers
-            .entry(header.producer)
-            .or_insert_with(|| ProducerState { epoch: header.producer_epoch, batches: VecDeque::new() });
-        if state.epoch != header.producer_epoch {
-            state.epoch = header.producer_epoch;
+            .entry(producer)
+            .or_insert_with(|| ProducerState { epoch, batches: VecDeque::new() });
+        if state.epoch != epoch {
+            state.epoch = epoch;
             state.batches.clear();
         }
         if state.batches.len() == BATCHES_REMEMBERED {
@@ -105,10 +98,37 @@ impl ProducerTable {
         state.batches.push_back(batch);
     }
 
-    /// Forgets batches at or above `end`: they are cut off.
+    /// All of it, to be kept outside the log.
+    pub fn snapshot(&self) -> Vec<ProducerSnapshot> {
+        let snapshot = |(&producer, state): (&ProducerId, &ProducerState)| ProducerSnapshot {
+            producer,
+            epoch: state.epoch,
+            batches: state.batches.iter().copied().collect(),
+        };
+        self.producers.iter().map(snapshot).collect()
+    }
+
+    /// The inverse of [`snapshot`](Self::snapshot).
+    pub fn restored(snapshot: Vec<ProducerSnapshot>) -> Self {
+        let state = |producer: ProducerSnapshot| {
+            (producer.producer, ProducerState { epoch: producer.epoch, batches: producer.batches.into() })
+        };
+        Self { producers: snapshot.into_iter().map(state).collect() }
+    }
+
+    /// Takes over what `other` remembers of batches within `offsets`, which lie above all that this one remembers.
+    pub fn absorb(&mut self, other: &Self, offsets: Range<Offset>) {
+        for (&producer, state) in &other.producers {
+            for batch in state.batches.iter().filter(|batch| offsets.contains(&batch.base_offset)) {
+                self.remember(producer, state.epoch, *batch);
+            }
+        }
+    }
+
+    /// Forgets batches that reach beyond `end`: they are cut off.
     pub fn truncate(&mut self, end: Offset) {
         self.producers.retain(|_, state| {
-            state.batches.retain(|batch| batch.base_offset < end);
+            state.batches.retain(|batch| batch.next_offset <= end);
             !state.batches.is_empty()
         });
     }

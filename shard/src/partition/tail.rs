@@ -3,7 +3,17 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use ringmain_wal::group::{Generation, Sequence};
 use ringmain_wire::ids::{Offset, TimestampMs};
+
+/// Where an entry stands among those of all logs that ever held its partition. View: node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LogPlace {
+    /// The start of the node that wrote it.
+    pub generation: Generation,
+    /// Its group.
+    pub sequence: Sequence,
+}
 
 /// Batches in memory, oldest first, their offsets without a gap between them.
 #[derive(Debug, Default)]
@@ -25,6 +35,8 @@ pub struct TailBatch {
     pub bytes: Bytes,
     /// Memory that it holds: its share of the log group it is a slice of, padding included.
     pub charge: usize,
+    /// Where in the log it stands.
+    pub place: LogPlace,
 }
 
 impl Tail {
@@ -70,6 +82,31 @@ impl Tail {
         Some(batch)
     }
 
+    /// Drops the oldest batches that stand in the log at or before `place` and whose records all lie below `offset`.
+    pub fn evict(&mut self, place: LogPlace, offset: Offset) {
+        while self.batches.front().is_some_and(|batch| batch.place <= place) {
+            if self.pop_below(offset).is_none() {
+                return;
+            }
+        }
+    }
+
+    /// The batch at `base_offset` stands further ahead in the log too, from now on; its memory is that of the newer copy.
+    /// Nothing happens when it is gone, or another has taken its offset.
+    pub fn carry(&mut self, base_offset: Offset, carried: Carried) {
+        let place = self.batches.partition_point(|batch| batch.base_offset < base_offset);
+        if let Some(batch) = self.batches.get_mut(place)
+            && batch.base_offset == base_offset
+            && batch.place < carried.place
+            && batch.bytes == carried.bytes
+        {
+            self.charged_bytes = self.charged_bytes - batch.charge + carried.charge;
+            batch.bytes = carried.bytes;
+            batch.charge = carried.charge;
+            batch.place = carried.place;
+        }
+    }
+
     /// Drops batches that hold a record at or above `end`.
     pub fn truncate(&mut self, end: Offset) {
         while self.batches.back().is_some_and(|batch| batch.next_offset > end) {
@@ -78,4 +115,15 @@ impl Tail {
             }
         }
     }
+}
+
+/// The newer copy of a batch that was put into the log again.
+#[derive(Clone, Debug)]
+pub struct Carried {
+    /// The batch.
+    pub bytes: Bytes,
+    /// Memory that it holds.
+    pub charge: usize,
+    /// Where it stands.
+    pub place: LogPlace,
 }

@@ -67,9 +67,14 @@ impl<H: Host> Carrier<H> {
             },
             Operation::Sync { token, .. }
             | Operation::SyncDirectory { token, .. }
-            | Operation::CloseFile { token, .. }
-            | Operation::Remove { token, .. } => {
+            | Operation::CloseFile { token, .. } => {
                 self.file_done(token, result.map(|_| ()).map_err(file_error));
+            }
+            Operation::Remove { token, .. } => {
+                self.file_done(token, unless(libc::ENOENT, result).map_err(file_error));
+            }
+            Operation::CreateDirectory { token, .. } => {
+                self.file_done(token, unless(libc::EEXIST, result).map_err(file_error));
             }
         }
     }
@@ -212,6 +217,14 @@ impl<H: Host> Carrier<H> {
 /// A count or descriptor, or the operating system's error number.
 fn outcome(result: i32) -> Result<usize, i32> {
     usize::try_from(result).map_err(|_| -result)
+}
+
+/// What came of a step that may have been taken before: `already` is the error that says so.
+fn unless(already: i32, result: Result<usize, i32>) -> Result<(), i32> {
+    match result {
+        Err(errno) if errno != already => Err(errno),
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 /// Takes over a descriptor that a completion gave.

@@ -50,7 +50,8 @@ impl<H: Host> Carrier<H> {
             | Operation::OpenDirectory { .. }
             | Operation::SyncDirectory { .. }
             | Operation::CloseFile { .. }
-            | Operation::Remove { .. } => false,
+            | Operation::Remove { .. }
+            | Operation::CreateDirectory { .. } => false,
         };
         let waiting = self.in_flight.operations().filter(|(_, operation)| waits(operation));
         waiting.map(|(id, _)| id).collect()

@@ -60,7 +60,15 @@ impl Files {
                 let descriptor = self.open.remove(&file).unwrap_or_else(|| panic!("{file:?} is not open"));
                 Operation::CloseFile { token, file: descriptor.into_raw_fd() }
             }
-            FileOperation::Remove { path } => Operation::Remove { token, directory, path: relative(path) },
+            FileOperation::Remove { path } => {
+                Operation::Remove { token, directory, path: relative(path), flags: 0 }
+            }
+            FileOperation::CreateDirectory { path } => {
+                Operation::CreateDirectory { token, directory, path: relative(path) }
+            }
+            FileOperation::RemoveDirectory { path } => {
+                Operation::Remove { token, directory, path: relative(path), flags: libc::AT_REMOVEDIR }
+            }
         }
     }
 
@@ -79,6 +87,7 @@ impl Files {
             OpenMode::Read => libc::O_RDONLY,
             OpenMode::Write => libc::O_RDWR,
             OpenMode::Create => libc::O_RDWR | libc::O_CREAT | libc::O_EXCL,
+            OpenMode::Replace => libc::O_RDWR | libc::O_CREAT | libc::O_TRUNC,
         };
         access | libc::O_CLOEXEC | if self.direct_io { libc::O_DIRECT } else { 0 }
     }

@@ -50,7 +50,7 @@ use crate::mailbox::Mailbox;
 /// How one shard's loop works.
 #[derive(Debug)]
 pub struct RingConfig {
-    /// The data directory, opened; paths of file operations are relative to it. Directories in it exist already.
+    /// The data directory, opened; paths of file operations are relative to it.
     pub data_directory: OwnedFd,
     /// Whether its files bypass the page cache, as [`probe_direct_io`] found out.
     pub direct_io: bool,

@@ -45,8 +45,10 @@ pub(super) enum Operation {
     SyncDirectory { token: FileToken, directory: OwnedFd },
     /// Close a file.
     CloseFile { token: FileToken, file: RawFd },
-    /// Remove a name.
-    Remove { token: FileToken, directory: RawFd, path: CString },
+    /// Remove the name of a file, or with `AT_REMOVEDIR` that of a directory.
+    Remove { token: FileToken, directory: RawFd, path: CString, flags: i32 },
+    /// Make a directory.
+    CreateDirectory { token: FileToken, directory: RawFd, path: CString },
 }
 
 impl Operation {
@@ -103,8 +105,11 @@ impl Operation {
             Self::CloseFile { file, .. } => {
                 opcode::Close::new(types::Fd(*file)).build().flags(squeue::Flags::ASYNC)
             }
-            Self::Remove { directory, path, .. } => {
-                opcode::UnlinkAt::new(types::Fd(*directory), path.as_ptr()).build()
+            Self::Remove { directory, path, flags, .. } => {
+                opcode::UnlinkAt::new(types::Fd(*directory), path.as_ptr()).flags(*flags).build()
+            }
+            Self::CreateDirectory { directory, path, .. } => {
+                opcode::MkDirAt::new(types::Fd(*directory), path.as_ptr()).mode(0o750).build()
             }
         }
     }

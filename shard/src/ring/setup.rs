@@ -75,6 +75,7 @@ fn check_operations(ring: &IoUring) -> Result<(), RingError> {
         (opcode::AsyncCancel::CODE, "IORING_OP_ASYNC_CANCEL", "5.5"),
         (opcode::Close::CODE, "IORING_OP_CLOSE", "5.6"),
         (opcode::Fsync::CODE, "IORING_OP_FSYNC", "5.1"),
+        (opcode::MkDirAt::CODE, "IORING_OP_MKDIRAT", "5.15"),
         (opcode::MsgRingData::CODE, "IORING_OP_MSG_RING", "5.18"),
         (opcode::OpenAt::CODE, "IORING_OP_OPENAT", "5.6"),
         (opcode::Read::CODE, "IORING_OP_READ", "5.6"),

@@ -17,6 +17,10 @@ const BACKLOG: i32 = 1024;
 /// How long accepting pauses when the process or the system has no descriptor or memory left for a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How often a port in use is asked for again, and after which pause.
+const IN_USE_RETRIES: u32 = 60;
+const IN_USE_PAUSE: Duration = Duration::from_millis(25);
+
 /// A socket that is bound but does not listen: clients are refused until its shard serves.
 #[derive(Debug)]
 pub struct BoundSocket {
@@ -40,7 +44,7 @@ impl BoundSocket {
     /// Those of `socket`, `setsockopt` and `bind`; `AddrInUse` when another program listens on the port.
     pub fn bind_shared(address: SocketAddr, shards: usize) -> io::Result<Vec<Self>> {
         // A stranger who shares its port as well would be let in by SO_REUSEPORT, and would get half of our clients.
-        let alone = Self::bind_with(address, false)?;
+        let alone = Self::bind_alone(address)?;
         let address = alone.address;
         drop(alone);
         (0..shards).map(|_| Self::bind_with(address, true)).collect()
@@ -49,6 +53,20 @@ impl BoundSocket {
     /// Where clients connect; the real port where 0 was asked for.
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Waits for the port a while if it is in use: the kernel gives the sockets of a killed broker back only when its
+    /// ring's last operation has ended.
+    fn bind_alone(address: SocketAddr) -> io::Result<Self> {
+        for _ in 0..IN_USE_RETRIES {
+            match Self::bind_with(address, false) {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                    std::thread::park_timeout(IN_USE_PAUSE);
+                }
+                bound => return bound,
+            }
+        }
+        Self::bind_with(address, false)
     }
 
     fn bind_with(address: SocketAddr, shared: bool) -> io::Result<Self> {

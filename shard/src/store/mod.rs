@@ -2,30 +2,49 @@
 //!
 //! Owned by its shard; view: core. The [`GroupCommit`] planner says what to write and when; the store carries that to
 //! effects, and what becomes durable back to partitions and to whoever waits.
+//!
+//! Reading order: this file (appending and the life of the log), `changes` (of whole partitions), `durable` (what a durable group sets off), `settle`
+//! (out of the log into segments), `reads` and `reading` (out of segments to readers), `removal` (what is void).
 
+mod changes;
+mod durable;
 mod files;
+mod limits;
 mod outcome;
 mod pending;
+mod reading;
+mod reads;
+mod removal;
+mod retention;
+pub mod settle;
 mod token;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use ringmain_wal::commit::{GroupCommit, GroupCommitConfig, GroupWrite, PartitionChange, Refused};
-use ringmain_wal::group::{EntryKind, Sequence};
+use ringmain_wal::commit::{GroupCommit, GroupCommitConfig, Refused};
+use ringmain_wal::group::Sequence;
 use ringmain_wal::names::log_file_name;
+use ringmain_wal::segment::IndexBuilder;
 use ringmain_wire::batch::BatchHeader;
 use ringmain_wire::ids::{LeaderEpoch, Offset, PartitionId};
 use ringmain_wire::native::errors::ErrorCode;
 
-use crate::effect::{Effect, Effects, FileId, FileOperation, FileToken, StopReason, WriteSync};
+use crate::effect::{Effect, Effects, FileToken, StopReason};
 use crate::event::{FileError, FileOutcome};
+use crate::partition::tail::LogPlace;
 use crate::partition::{Admission, Partition};
 use crate::time::{Mono, Now};
 
-pub use outcome::{Appended, Completion, ProduceOutcome};
+pub use limits::PartitionLimits;
+pub use outcome::{Appended, Completion, ProduceOutcome, StorageFault};
+pub use reads::{Found, Read, ReadCompletion, TimeWanted};
 
 use files::Preparation;
-use pending::{Pending, PendingEntry, PendingKind};
+use pending::{Pending, PendingKind};
+use reading::{Reading, ReadingConfig};
+use removal::Removal;
+use retention::Retention;
+use settle::{SettleConfig, Settling};
 use token::StoreToken;
 
 /// Where log files live, relative to the data directory.
@@ -46,6 +65,8 @@ pub struct StoreConfig {
     pub tail_bytes_max: usize,
     /// Memory for appends that no write has begun for; at the limit appends are refused.
     pub gathered_bytes_max: usize,
+    /// How what is appended gets out of log and memory.
+    pub settle: SettleConfig,
 }
 
 /// Counts since the start, for tests and figures.
@@ -61,6 +82,14 @@ pub struct StoreCounters {
     pub groups: u64,
     /// Bytes of these groups.
     pub group_bytes: u64,
+    /// Bytes put into segments.
+    pub settled_bytes: u64,
+    /// Batches put into the log again.
+    pub carried: u64,
+    /// Log files given back.
+    pub log_files_recycled: u64,
+    /// Reads from segments.
+    pub segment_reads: u64,
 }
 
 /// Index of a partition in the store; reused.
@@ -72,6 +101,15 @@ struct Resident {
     partition: Partition,
     /// Fetches to be told when the high watermark moves.
     watchers: Vec<Ticket>,
+    limits: PartitionLimits,
+    /// The group of its last truncation in this start.
+    truncated: Option<Sequence>,
+    /// Its directory is there for certain.
+    has_directory: bool,
+    /// Segments that were begun since the start and that no state names yet: their files may be there.
+    begun: BTreeSet<Offset>,
+    /// Where batches lie in its open segment.
+    open_index: Option<IndexBuilder>,
 }
 
 /// One shard's partitions and log.
@@ -86,13 +124,19 @@ pub struct Store {
     free: Vec<Slot>,
     slots: BTreeMap<PartitionId, Slot>,
     pending: Pending,
+    settling: Settling,
+    removal: Removal,
+    retention: Retention,
+    reading: Reading,
     /// Groups being written and their file, for closing files behind the mark.
     writing: VecDeque<(Sequence, u32)>,
     tail_bytes: usize,
     completions: VecDeque<Completion>,
     woken: Vec<Ticket>,
     counters: StoreCounters,
+    faults: VecDeque<StorageFault>,
     ready: bool,
+    closing: bool,
     failed: bool,
     /// What had no room on the disk was given up.
     abandoned: bool,
@@ -109,12 +153,21 @@ impl Store {
             free: Vec::new(),
             slots: BTreeMap::new(),
             pending: Pending::default(),
+            settling: Settling::new(
+                &config.settle,
+                LogPlace { generation: config.commit.generation, sequence: Sequence::ZERO },
+            ),
+            removal: Removal::default(),
+            retention: Retention::default(),
+            reading: Reading::new(ReadingConfig::default()),
             writing: VecDeque::new(),
             tail_bytes: 0,
             completions: VecDeque::new(),
             woken: Vec::new(),
             counters: StoreCounters::default(),
+            faults: VecDeque::new(),
             ready: false,
+            closing: false,
             failed: false,
             abandoned: false,
             config,
@@ -146,6 +199,16 @@ impl Store {
         self.counters
     }
 
+    /// Memory held by reads from segments and by what they read ahead, in bytes.
+    pub fn read_bytes(&self) -> usize {
+        self.reading.held_bytes()
+    }
+
+    /// Bytes of its log's files.
+    pub fn log_bytes(&self) -> u64 {
+        self.commit.live_bytes()
+    }
+
     /// Memory held by batches, in bytes.
     pub fn tail_bytes(&self) -> usize {
         self.tail_bytes
@@ -168,8 +231,25 @@ impl Store {
 
     /// When [`finish_turn`](Self::finish_turn) is wanted next if nothing happens before.
     pub fn deadline(&self) -> Option<Mono> {
+        if self.failed || self.abandoned {
+            return None;
+        }
         let mark = self.commit.deadline_ns().map(Mono);
-        [mark, self.preparation.deadline()].into_iter().flatten().min()
+        let settling = self.settling.deadline().filter(|_| !self.closing);
+        let retention = self.retention.deadline().filter(|_| !self.closing);
+        [mark, self.preparation.deadline(), settling, retention].into_iter().flatten().min()
+    }
+
+    /// Whether something still rests on logs of former starts: their files are needed.
+    pub fn rests_on_former_logs(&self) -> bool {
+        self.settling.inherits()
+    }
+
+    /// How the segments of a partition are kept, from now on.
+    pub fn set_limits(&mut self, id: PartitionId, limits: PartitionLimits) {
+        if let Some(&slot) = self.slots.get(&id) {
+            resident(&mut self.residents, slot).limits = limits;
+        }
     }
 
     /// Adds an empty partition; one that exists stays as it is.
@@ -177,22 +257,6 @@ impl Store {
         if !self.slots.contains_key(&id) {
             self.insert(Partition::new(id, self.config.leader_epoch));
         }
-    }
-
-    /// Forgets a partition. Whoever waits for it is told that it is unknown. The log is told too, so that replay can
-    /// forget it; what is in the log already means nothing any more, because its topic id never comes back.
-    pub fn remove(&mut self, id: PartitionId) {
-        let Some(slot) = self.slots.remove(&id) else { return };
-        let tickets = self.pending.cut(slot, None);
-        if let Ok(sequence) = self.commit.append_entry(id, PartitionChange::PartitionDrop) {
-            self.pending.push_void(sequence, slot);
-        }
-        self.fail(tickets, ErrorCode::UnknownTopicOrPartition);
-        if let Some(resident) = self.residents[slot.0].take() {
-            self.tail_bytes -= resident.partition.tail().charged_bytes();
-            self.woken.extend(resident.watchers);
-        }
-        self.free.push(slot);
     }
 
     /// Appends a batch that passed [`check_produced`](ringmain_wire::batch::check_produced); `header` is its header.
@@ -216,12 +280,16 @@ impl Store {
             Admission::Refused(code) => return ProduceOutcome::Refused(code),
         };
         if let Some(code) = self.pressure(id, batch.len()) {
+            if code == ErrorCode::OverBudget {
+                self.settling.note_refusal();
+            }
             return ProduceOutcome::Refused(code);
         }
         match self.commit.append_batch(id, leader_epoch, base_offset, header.records, batch) {
             Ok(sequence) => {
+                let place = self.log_place(sequence);
                 let partition = &mut resident(&mut self.residents, slot).partition;
-                partition.appended(header);
+                partition.appended(header, place);
                 let next_offset = partition.end();
                 self.pending.push(sequence, slot, PendingKind::Append { base_offset, next_offset, ticket });
                 self.counters.batches += 1;
@@ -230,52 +298,6 @@ impl Store {
             }
             Err(refused) => ProduceOutcome::Refused(code_of(refused)),
         }
-    }
-
-    /// Drops the suffix of a partition from `offset` on, or from the start of the batch that holds it. The entry is in
-    /// the log before anything that is appended afterwards.
-    ///
-    /// # Errors
-    /// When the partition is unknown or the log takes no more.
-    pub fn truncate(
-        &mut self,
-        id: PartitionId,
-        offset: Offset,
-        ticket: Option<Ticket>,
-    ) -> Result<Offset, ErrorCode> {
-        let slot = *self.slots.get(&id).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-        let partition = &mut resident(&mut self.residents, slot).partition;
-        let end = partition.cut_at(offset);
-        let change = PartitionChange::Truncate { offset: end, leader_epoch: partition.leader_epoch() };
-        let sequence = self.commit.append_entry(id, change).map_err(code_of)?;
-        let charged = partition.tail().charged_bytes();
-        partition.truncate(end);
-        self.tail_bytes -= charged - partition.tail().charged_bytes();
-        let tickets = self.pending.cut(slot, Some(end));
-        self.pending.push(sequence, slot, PendingKind::Truncate { end, ticket });
-        self.fail(tickets, ErrorCode::NotLeader);
-        self.wake_watchers(slot);
-        Ok(end)
-    }
-
-    /// Lets the records below `offset` go once that is durable.
-    ///
-    /// # Errors
-    /// When the partition is unknown, `offset` lies above its high watermark, or the log takes no more.
-    pub fn move_log_start(
-        &mut self,
-        id: PartitionId,
-        offset: Offset,
-        ticket: Option<Ticket>,
-    ) -> Result<(), ErrorCode> {
-        let slot = *self.slots.get(&id).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-        let partition = &resident(&mut self.residents, slot).partition;
-        if offset > partition.high_watermark() {
-            return Err(ErrorCode::OffsetOutOfRange);
-        }
-        let sequence = self.commit.append_entry(id, PartitionChange::LogStart { offset }).map_err(code_of)?;
-        self.pending.push(sequence, slot, PendingKind::LogStart { offset, ticket });
-        Ok(())
     }
 
     /// Tells `ticket` once, through [`poll_woken`](Self::poll_woken), when the partition's high watermark moves, its
@@ -304,6 +326,7 @@ impl Store {
 
     /// Takes no more entries; what is in the log is still written.
     pub fn close(&mut self) {
+        self.closing = true;
         self.commit.close();
     }
 
@@ -343,9 +366,22 @@ impl Store {
                     Err(error) => self.stop(&format!("preparing {path} failed: {error}"), effects),
                 }
             }
+            (StoreToken::Settle(job), result) => {
+                if let Err(problem) = self.handle_settle_step(now, job, result, effects) {
+                    self.stop(&problem, effects);
+                }
+            }
+            (StoreToken::Read(step), result) => self.handle_read_step(step, result, effects),
+            (StoreToken::Remove, Ok(_)) => {
+                self.removal.handle_step();
+                self.settling.unblock();
+            }
+            (StoreToken::Remove, Err(error)) => {
+                self.stop(&format!("removing what is no longer needed failed: {error}"), effects);
+            }
             (StoreToken::Tidy, Ok(_)) => {}
             (StoreToken::Tidy, Err(error)) => {
-                self.stop(&format!("closing a log file failed: {error}"), effects);
+                self.stop(&format!("closing a file failed: {error}"), effects);
             }
         }
     }
@@ -360,6 +396,9 @@ impl Store {
             let path = self.path(file.number);
             self.preparation.start(file, path, effects);
         }
+        self.retain(now);
+        self.settle(now, effects);
+        self.removal.poll(|id| self.settling.is_busy(id), effects);
         while let Some(group) = self.commit.poll_group(now.mono.0) {
             self.start_group(group, effects);
         }
@@ -370,6 +409,11 @@ impl Store {
         self.completions.pop_front()
     }
 
+    /// Damage that was found in what is stored, or storage that failed a reader; to be told to people.
+    pub fn poll_fault(&mut self) -> Option<StorageFault> {
+        self.faults.pop_front()
+    }
+
     /// A watcher whose partition has moved.
     pub fn poll_woken(&mut self) -> Option<Ticket> {
         self.woken.pop()
@@ -377,7 +421,16 @@ impl Store {
 
     fn insert(&mut self, partition: Partition) {
         let id = partition.id();
-        let resident = Some(Resident { partition, watchers: Vec::new() });
+        let has_directory = !partition.segments().extents().is_empty();
+        let resident = Some(Resident {
+            partition,
+            watchers: Vec::new(),
+            limits: PartitionLimits::default(),
+            truncated: None,
+            has_directory,
+            begun: BTreeSet::new(),
+            open_index: None,
+        });
         let slot = self.free.pop().unwrap_or_else(|| {
             self.residents.push(None);
             Slot(self.residents.len() - 1)
@@ -411,82 +464,14 @@ impl Store {
             return Some(ErrorCode::DiskFull);
         }
         let gathered = self.commit.gathered_bytes() + bytes;
+        let file_bytes = self.config.commit.file_bytes;
+        let is_metadata = id == PartitionId::METADATA;
+        // The rest of the log is for the entries that let files of it go; some of that, for changes of metadata.
+        let files_kept = if is_metadata { 1 } else { 2 };
+        let log_is_full = self.commit.spare_bytes() < gathered as u64 + files_kept * file_bytes;
         let held = self.tail_bytes + gathered;
-        let over = gathered > self.config.gathered_bytes_max || held > self.config.tail_bytes_max;
-        (over && id != PartitionId::METADATA).then_some(ErrorCode::OverBudget)
-    }
-
-    fn start_group<M>(&mut self, group: GroupWrite, effects: &mut Effects<M>) {
-        let entries = self.pending.entries(group.sequence);
-        assert_eq!(
-            entries.len(),
-            group.entries.len(),
-            "entries of group {} and those waiting differ",
-            group.sequence
-        );
-        let appends = group.entries.iter().filter(|entry| entry.head.kind == EntryKind::Append).count();
-        let charge = group.bytes.len().checked_div(appends).unwrap_or(0);
-        for (entry, placed) in entries.iter().zip(group.entries) {
-            if let (PendingKind::Append { .. }, false) = (entry.kind, entry.cut) {
-                resident(&mut self.residents, entry.slot).partition.frozen(placed.bytes, charge);
-                self.tail_bytes += charge;
-            }
-        }
-        self.counters.groups += 1;
-        self.counters.group_bytes += group.bytes.len() as u64;
-        self.writing.push_back((group.sequence, group.file));
-        let operation = FileOperation::Write {
-            file: FileId(group.file),
-            position: group.position,
-            bytes: group.bytes,
-            sync: WriteSync::Durable,
-        };
-        effects.push(Effect::File { token: StoreToken::Group(group.sequence).encode(), operation });
-    }
-
-    /// Everything up to group `mark` is on stable storage: partitions show it, and whoever waited is answered.
-    fn handle_durable<M>(&mut self, mark: Sequence, effects: &mut Effects<M>) {
-        while let Some(group) = self.pending.pop_durable(mark) {
-            for entry in group.entries.iter().filter(|entry| !entry.cut) {
-                self.apply_durable(entry, false);
-            }
-            for entry in &group.duplicates {
-                self.apply_durable(entry, true);
-            }
-        }
-        while let Some(&(sequence, file)) = self.writing.front()
-            && sequence <= mark
-        {
-            self.writing.pop_front();
-            // Marks advance in order, so nothing is under way on the files before this one.
-            for old in core::mem::replace(&mut self.file_oldest, file)..file {
-                let operation = FileOperation::Close { file: FileId(old) };
-                effects.push(Effect::File { token: StoreToken::Tidy.encode(), operation });
-            }
-        }
-    }
-
-    fn apply_durable(&mut self, entry: &PendingEntry, duplicate: bool) {
-        let partition = &mut resident(&mut self.residents, entry.slot).partition;
-        let (ticket, base_offset, moved) = match entry.kind {
-            PendingKind::Append { base_offset, next_offset, ticket } => {
-                (ticket, base_offset, partition.advance(next_offset))
-            }
-            PendingKind::Truncate { end, ticket } => (ticket, end, false),
-            PendingKind::LogStart { offset, ticket } => {
-                let charged = partition.tail().charged_bytes();
-                partition.move_log_start(offset);
-                self.tail_bytes -= charged - partition.tail().charged_bytes();
-                (ticket, offset, true)
-            }
-        };
-        if let Some(ticket) = ticket {
-            let appended = Appended { base_offset, log_start: partition.log_start(), duplicate };
-            self.completions.push_back(Completion { ticket, result: Ok(appended) });
-        }
-        if moved {
-            self.wake_watchers(entry.slot);
-        }
+        let memory_is_full = gathered > self.config.gathered_bytes_max || held > self.config.tail_bytes_max;
+        (log_is_full || memory_is_full && !is_metadata).then_some(ErrorCode::OverBudget)
     }
 
     fn wake_watchers(&mut self, slot: Slot) {
@@ -505,6 +490,10 @@ impl Store {
         effects.push(Effect::Stop { reason: StopReason::StorageFailed { message: message.to_owned() } });
     }
 
+    fn log_place(&self, sequence: Sequence) -> LogPlace {
+        LogPlace { generation: self.config.commit.generation, sequence }
+    }
+
     fn path(&self, number: u32) -> String {
         log_file_name(self.config.commit.generation, self.config.commit.log, number)
     }
@@ -521,3 +510,6 @@ fn code_of(refused: Refused) -> ErrorCode {
         Refused::TooLarge { .. } => ErrorCode::MessageTooLarge,
     }
 }
+
+#[cfg(test)]
+mod tests;

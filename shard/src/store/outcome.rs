@@ -1,6 +1,6 @@
 //! What becomes of batches, at once and in the end.
 
-use ringmain_wire::ids::Offset;
+use ringmain_wire::ids::{Offset, PartitionId};
 use ringmain_wire::native::errors::ErrorCode;
 
 use super::Ticket;
@@ -34,4 +34,15 @@ pub struct Completion {
     pub ticket: Ticket,
     /// What came of it. An error says that the outcome is unknown, never that nothing was stored.
     pub result: Result<Appended, ErrorCode>,
+}
+
+/// Something stored that cannot be read, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StorageFault {
+    /// Whose records it holds.
+    pub partition: PartitionId,
+    /// The file, relative to the data directory.
+    pub path: String,
+    /// What is wrong with it, and where.
+    pub problem: String,
 }

@@ -16,7 +16,7 @@ pub(super) struct Pending {
 /// One group that is being gathered, queued or written.
 #[derive(Debug)]
 pub(super) struct PendingGroup {
-    sequence: Sequence,
+    pub(super) sequence: Sequence,
     /// In the order in which they were put into the group.
     pub(super) entries: Vec<PendingEntry>,
     /// Batches sent again while their first copy stands in this group.
@@ -41,6 +41,10 @@ pub(super) enum PendingKind {
     Truncate { end: Offset, ticket: Option<Ticket> },
     /// The prefix up to `offset` may go.
     LogStart { offset: Offset, ticket: Option<Ticket> },
+    /// Everything below `settled_end` lies in segments, as of `truncations`.
+    State { settled_end: Offset, truncations: u64 },
+    /// The batch at `base_offset` stands in the log again.
+    Carried { base_offset: Offset },
 }
 
 impl PendingKind {
@@ -49,6 +53,7 @@ impl PendingKind {
             Self::Append { ticket, .. } | Self::Truncate { ticket, .. } | Self::LogStart { ticket, .. } => {
                 ticket
             }
+            Self::State { .. } | Self::Carried { .. } => None,
         }
     }
 }
@@ -60,7 +65,8 @@ impl Pending {
     }
 
     /// Adds an entry that sets nothing off to group `sequence`.
-    pub(super) fn push_void(&mut self, sequence: Sequence, slot: Slot) {
+    pub(super) fn push_void(&mut self, sequence: Sequence) {
+        let slot = Slot(usize::MAX);
         let kind = PendingKind::Truncate { end: Offset::ZERO, ticket: None };
         self.group(sequence).entries.push(PendingEntry { slot, cut: true, kind });
     }
@@ -82,6 +88,11 @@ impl Pending {
             }
         }
         false
+    }
+
+    /// The newest group that is not durable yet.
+    pub(super) fn newest(&self) -> Option<Sequence> {
+        self.groups.back().map(|group| group.sequence)
     }
 
     /// The entries of group `sequence`, in order; none for a group that only carries a mark.

@@ -13,6 +13,12 @@ pub(super) enum StoreToken {
     Prepare,
     /// Something whose outcome only matters if it failed.
     Tidy,
+    /// A step of the settle job in this place.
+    Settle(u64),
+    /// A step of a read from segments.
+    Read(u64),
+    /// A step in removing what is void.
+    Remove,
 }
 
 const KIND_SHIFT: u32 = 60;
@@ -23,16 +29,23 @@ impl StoreToken {
             Self::Group(sequence) => (0, sequence.0),
             Self::Prepare => (1, 0),
             Self::Tidy => (2, 0),
+            Self::Settle(job) => (3, job),
+            Self::Read(step) => (4, step),
+            Self::Remove => (5, 0),
         };
-        assert!(value < 1 << KIND_SHIFT, "sequence {value} does not fit a token");
+        assert!(value < 1 << KIND_SHIFT, "{value} does not fit a token");
         FileToken(kind << KIND_SHIFT | value)
     }
 
     pub(super) fn decode(token: FileToken) -> Self {
+        let value = token.0 & ((1 << KIND_SHIFT) - 1);
         match token.0 >> KIND_SHIFT {
-            0 => Self::Group(Sequence(token.0)),
+            0 => Self::Group(Sequence(value)),
             1 => Self::Prepare,
             2 => Self::Tidy,
+            3 => Self::Settle(value),
+            4 => Self::Read(value),
+            5 => Self::Remove,
             kind => unreachable!("the store never made a token of kind {kind}"),
         }
     }

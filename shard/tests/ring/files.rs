@@ -125,10 +125,38 @@ fn read(block: usize, blocks: usize) -> FileOperation {
     FileOperation::Read { file: FILE, position: (block * BLOCK) as u64, length }
 }
 
+fn remove(path: &str) -> FileOperation {
+    FileOperation::Remove { path: path.to_owned() }
+}
+
+fn create_directory(path: &str) -> FileOperation {
+    FileOperation::CreateDirectory { path: path.to_owned() }
+}
+
+fn remove_directory(path: &str) -> FileOperation {
+    FileOperation::RemoveDirectory { path: path.to_owned() }
+}
+
+fn sync_directory(path: &str) -> FileOperation {
+    FileOperation::SyncDirectory { path: path.to_owned() }
+}
+
 const CLOSE: FileOperation = FileOperation::Close { file: FILE };
 
 fn done() -> Outcome {
     Ok(FileOutcome::Done)
+}
+
+fn failed(errno: i32) -> Outcome {
+    Err(FileError::Failed(errno))
+}
+
+/// What a read gave.
+fn bytes_of(outcome: &Outcome) -> &[u8] {
+    match outcome {
+        Ok(FileOutcome::Read(bytes)) => bytes,
+        other => panic!("{other:?}"),
+    }
 }
 
 fn write_and_read(direct_io: bool) {
@@ -142,13 +170,7 @@ fn write_and_read(direct_io: bool) {
     let outcomes = outcomes(directory(), batches, direct_io);
     let expected: Vec<u8> = (0..16).flat_map(|block| [block / 2 + 1; BLOCK]).collect();
     assert_eq!(outcomes[..11], vec![done(); 11]);
-    let reads: Vec<&[u8]> = outcomes[11..15]
-        .iter()
-        .map(|outcome| match outcome {
-            Ok(FileOutcome::Read(bytes)) => &bytes[..],
-            other => panic!("{other:?}"),
-        })
-        .collect();
+    let reads: Vec<&[u8]> = outcomes[11..15].iter().map(bytes_of).collect();
     assert!(reads[0] == expected, "the whole file");
     assert!(reads[1] == [3; BLOCK], "a block of it");
     assert!(reads[2] == [8; 2 * BLOCK], "less than asked for, at the end");
@@ -194,8 +216,6 @@ fn more_operations_than_the_queues_of_the_ring_hold_all_complete() {
 fn names_are_created_once_and_removed() {
     let directory = directory();
     fs::create_dir(directory.path().join("below")).expect("writable");
-    let remove = |path: &str| FileOperation::Remove { path: path.to_owned() };
-    let below = || FileOperation::SyncDirectory { path: "below".to_owned() };
     let batches = vec![
         vec![open("below/missing", OpenMode::Read)],
         vec![open("nowhere/file", OpenMode::Create)],
@@ -204,29 +224,120 @@ fn names_are_created_once_and_removed() {
         vec![open("below/file", OpenMode::Create)],
         vec![open("below/file", OpenMode::Write)],
         vec![CLOSE],
-        vec![below()],
+        vec![sync_directory("below")],
         vec![remove("below/file")],
         vec![remove("below/file")],
-        vec![below()],
-        vec![FileOperation::SyncDirectory { path: "nowhere".to_owned() }],
+        vec![open("below/file", OpenMode::Read)],
+        vec![sync_directory("below")],
+        vec![sync_directory("nowhere")],
     ];
-    let missing = Err(FileError::Failed(libc::ENOENT));
-    let exists = Err(FileError::Failed(libc::EEXIST));
     let expected = [
-        missing.clone(),
-        missing.clone(),
+        failed(libc::ENOENT),
+        failed(libc::ENOENT),
         done(),
         done(),
-        exists,
+        failed(libc::EEXIST),
         done(),
         done(),
         done(),
         done(),
-        missing.clone(),
         done(),
-        missing,
+        failed(libc::ENOENT),
+        done(),
+        failed(libc::ENOENT),
     ];
     assert_eq!(outcomes(directory, batches, true), expected);
+}
+
+#[test]
+fn directories_are_created_and_removed_as_often_as_one_likes() {
+    let batches = vec![
+        vec![create_directory("a/b")],
+        vec![create_directory("a")],
+        vec![create_directory("a"), create_directory("a")],
+        vec![create_directory("a/b")],
+        vec![sync_directory("a")],
+        vec![open("a/b/file", OpenMode::Create)],
+        vec![CLOSE],
+        vec![remove_directory("a/b")],
+        vec![remove_directory("a/b/file")],
+        vec![remove("a/b")],
+        vec![remove("a/b/file")],
+        vec![remove_directory("a/b")],
+        vec![remove_directory("a/b")],
+        vec![remove("a/b/file")],
+        vec![sync_directory("a/b")],
+    ];
+    let expected = [
+        failed(libc::ENOENT),
+        done(),
+        done(),
+        done(),
+        done(),
+        done(),
+        done(),
+        done(),
+        failed(libc::ENOTEMPTY),
+        failed(libc::ENOTDIR),
+        failed(libc::EISDIR),
+        done(),
+        done(),
+        done(),
+        done(),
+        failed(libc::ENOENT),
+    ];
+    assert_eq!(outcomes(directory(), batches, true), expected);
+}
+
+#[test]
+fn a_file_is_replaced_whether_it_exists_or_not() {
+    let batches = vec![
+        vec![open("segment", OpenMode::Replace)],
+        vec![write(0, 4, 1)],
+        vec![CLOSE],
+        vec![open("segment", OpenMode::Replace)],
+        vec![read(0, 4)],
+        vec![write(1, 1, 2)],
+        vec![read(0, 4)],
+        vec![CLOSE],
+    ];
+    let outcomes = outcomes(directory(), batches, true);
+    assert_eq!(outcomes[..4], vec![done(); 4]);
+    assert!(bytes_of(&outcomes[4]).is_empty(), "nothing is left of what it held");
+    assert!(bytes_of(&outcomes[6])[..BLOCK] == [0; BLOCK], "not written since");
+    assert!(bytes_of(&outcomes[6])[BLOCK..] == [2; BLOCK], "written since, and the end");
+}
+
+#[test]
+fn a_file_grows_by_deferred_writes_while_it_is_read() {
+    let deferred = |block: usize, fill| FileOperation::Write {
+        file: FILE,
+        position: (block * BLOCK) as u64,
+        bytes: aligned(2, fill),
+        sync: WriteSync::Deferred,
+    };
+    // Each write repeats the last block of the one before, as settling does.
+    let mut batches = vec![vec![open("segment", OpenMode::Replace)], vec![deferred(0, 7)]];
+    batches.extend((1..9).map(|block| vec![deferred(block, 7), read(block - 1, 2), read(block, 1)]));
+    batches.push(vec![FileOperation::Sync { file: FILE }, read(0, 16)]);
+    let outcomes = outcomes(directory(), batches, true);
+    assert_eq!(outcomes[..2], [done(), done()]);
+    for written in outcomes[2..26].chunks(3) {
+        assert_eq!(written[0], done());
+        assert!(bytes_of(&written[1]) == [7; 2 * BLOCK], "written before, and again meanwhile");
+        assert!(bytes_of(&written[2]) == [7; BLOCK], "written before, and again meanwhile");
+    }
+    assert_eq!(outcomes[26], done());
+    assert!(bytes_of(&outcomes[27]) == [7; 10 * BLOCK], "all of it, and its end");
+}
+
+#[test]
+fn a_read_that_the_device_fails_says_so() {
+    let directory = directory();
+    // Nothing is mapped at address 0, which the kernel reports as it does a broken device.
+    std::os::unix::fs::symlink("/proc/self/mem", directory.path().join("broken")).expect("writable");
+    let batches = vec![vec![open("broken", OpenMode::Read)], vec![read(0, 1)], vec![CLOSE]];
+    assert_eq!(outcomes(directory, batches, false), [done(), failed(libc::EIO), done()]);
 }
 
 #[test]
@@ -234,7 +345,7 @@ fn writing_to_a_file_opened_for_reading_fails() {
     let directory = directory();
     fs::write(directory.path().join("file"), []).expect("writable");
     let outcomes = outcomes(directory, vec![vec![open("file", OpenMode::Read)], vec![write(0, 1, 1)]], true);
-    assert_eq!(outcomes[1], Err(FileError::Failed(libc::EBADF)));
+    assert_eq!(outcomes[1], failed(libc::EBADF));
 }
 
 #[test]

@@ -90,6 +90,10 @@ pub(super) fn create(arguments: CreateArguments, format: Format) -> Result<(), F
 /// Changes settings.
 pub(super) fn alter(arguments: AlterArguments, format: Format) -> Result<(), Failure> {
     let AlterArguments { name, set, unset, broker } = arguments;
+    if let Some(key) = unset.iter().find(|key| set.iter().any(|setting| setting.key() == **key)) {
+        return Err(Failure::usage(format!("--set and --unset of {key} contradict each other"))
+            .hint("give one of them"));
+    }
     let set = set.into_iter().map(Setting::into_entry).collect();
     let request = AlterTopicRequest { name, set, unset };
     let altered = change(&broker, async |client: Client| client.alter_topic(request).await)?;
@@ -140,5 +144,26 @@ fn tell(
     match format {
         Format::Json => write_document(&TopicDocument::without_offsets(topic)),
         Format::Text => write_text(&text(topic)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        alter: AlterArguments,
+    }
+
+    #[test]
+    fn a_key_that_is_set_and_unset_is_refused_before_anyone_is_asked() {
+        let arguments = ["alter", "orders", "--set", "a=1", "--set", "b=2", "--unset", "b"];
+        let line = Line::try_parse_from(arguments).expect("arguments");
+        let refused = Failure::usage("--set and --unset of b contradict each other");
+        assert_eq!(alter(line.alter, Format::Text), Err(refused.hint("give one of them")));
     }
 }

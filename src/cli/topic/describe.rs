@@ -10,7 +10,7 @@ use serde::Serialize;
 use tokio::task::JoinSet;
 
 use crate::cli::arguments::{BrokerArguments, Format};
-use crate::cli::failure::Failure;
+use crate::cli::failure::{EXIT_FAILED, Failure};
 use crate::cli::output::{Table, write_document, write_text};
 use crate::cli::session::with_client;
 
@@ -36,13 +36,14 @@ pub(super) fn run(arguments: &DescribeArguments, format: Format) -> Result<(), F
     })?;
     let document = TopicDocument::new(&topic, &ends);
     match format {
-        Format::Json => write_document(&document),
-        Format::Text => write_text(&document.render_text()),
+        Format::Json => write_document(&document)?,
+        Format::Text => write_text(&document.render_text())?,
     }
+    check_ends(&topic, &ends)
 }
 
-/// First and next offset of each partition that tells them: a damaged one may not.
-type Ends = BTreeMap<PartitionIndex, (Offset, Offset)>;
+/// First and next offset of each partition that was asked, or why they are not known.
+type Ends = BTreeMap<PartitionIndex, Result<(Offset, Offset), ClientError>>;
 
 async fn find_ends(client: &Client, topic: &TopicDescription) -> Ends {
     let mut ends = Ends::new();
@@ -51,15 +52,29 @@ async fn find_ends(client: &Client, topic: &TopicDescription) -> Ends {
         for partition in partitions {
             let (client, name, index) = (client.clone(), topic.name.clone(), partition.index);
             questions.spawn(async move {
-                let start = client.list_offset(&name, index, TIMESTAMP_START).await?.offset;
-                let end = client.list_offset(&name, index, TIMESTAMP_END).await?.offset;
-                Ok::<_, ClientError>((index, (start, end)))
+                let ask = async {
+                    let start = client.list_offset(&name, index, TIMESTAMP_START).await?.offset;
+                    let end = client.list_offset(&name, index, TIMESTAMP_END).await?.offset;
+                    Ok((start, end))
+                };
+                (index, ask.await)
             });
         }
-        let answers = questions.join_all().await;
-        ends.extend(answers.into_iter().filter_map(Result::ok));
+        ends.extend(questions.join_all().await);
     }
     ends
+}
+
+/// A table with holes is not what was asked for.
+fn check_ends(topic: &TopicDescription, ends: &Ends) -> Result<(), Failure> {
+    let mut unknown = ends.iter().filter_map(|(index, ends)| ends.as_ref().err().map(|error| (index, error)));
+    let Some((first, error)) = unknown.next() else { return Ok(()) };
+    let (count, name) = (1 + unknown.count(), &topic.name);
+    let message = match count {
+        1 => format!("the offsets of {name}/{first} could not be read: {error}"),
+        _ => format!("the offsets of {count} partitions could not be read, first {name}/{first}: {error}"),
+    };
+    Err(Failure::passed_on(EXIT_FAILED, error.code().name(), &message))
 }
 
 /// A topic for programs. Fields may only be added.
@@ -82,13 +97,19 @@ struct PartitionDocument {
     start_offset: Option<i64>,
     end_offset: Option<i64>,
     damaged: bool,
+    /// Why the offsets are not known; null where they are, or where nobody asked.
+    offsets_error: Option<String>,
 }
 
 impl<'a> TopicDocument<'a> {
     fn new(topic: &'a TopicDescription, ends: &Ends) -> Self {
         let partition = |metadata: &PartitionMetadata| {
             let PartitionMetadata { index, leader, shard, leader_epoch, damaged } = metadata;
-            let ends = ends.get(index);
+            let (ends, error) = match ends.get(index) {
+                Some(Ok(ends)) => (Some(ends), None),
+                Some(Err(error)) => (None, Some(error.to_string())),
+                None => (None, None),
+            };
             PartitionDocument {
                 partition: index.get(),
                 leader: leader.get(),
@@ -97,6 +118,7 @@ impl<'a> TopicDocument<'a> {
                 start_offset: ends.map(|(start, _)| start.get()),
                 end_offset: ends.map(|(_, end)| end.get()),
                 damaged: *damaged,
+                offsets_error: error,
             }
         };
         Self {
@@ -120,7 +142,10 @@ impl<'a> TopicDocument<'a> {
         let configs = if configs.is_empty() { "all at their defaults" } else { &configs };
         let mut table = Table::new(&[">PARTITION", ">LEADER", ">SHARD", ">EPOCH", ">START", ">END", "STATE"]);
         for partition in &self.partitions {
-            let offset = |offset: Option<i64>| offset.map_or("-".to_owned(), |offset| offset.to_string());
+            let offset = |offset: Option<i64>| offset.map_or("?".to_owned(), |offset| offset.to_string());
+            let damaged = partition.damaged.then(|| "damaged, read-only".to_owned());
+            let unknown = partition.offsets_error.as_ref().map(|error| format!("offsets unknown: {error}"));
+            let states: Vec<_> = damaged.into_iter().chain(unknown).collect();
             table.row(vec![
                 partition.partition.to_string(),
                 partition.leader.to_string(),
@@ -128,7 +153,7 @@ impl<'a> TopicDocument<'a> {
                 partition.leader_epoch.to_string(),
                 offset(partition.start_offset),
                 offset(partition.end_offset),
-                if partition.damaged { "damaged, read-only" } else { "ok" }.to_owned(),
+                if states.is_empty() { "ok".to_owned() } else { states.join("; ") },
             ]);
         }
         format!(
@@ -169,24 +194,37 @@ mod tests {
     }
 
     #[test]
-    fn a_partition_without_known_offsets_is_shown_all_the_same() {
-        let (topic, ends) = (topic(), Ends::from([(PartitionIndex(0), (Offset(5), Offset(70)))]));
+    fn a_partition_without_known_offsets_is_shown_with_the_reason_and_is_a_failure() {
+        let lost = || ClientError::TimedOut { waited_for: "its offsets".to_owned() };
+        let known = (PartitionIndex(0), Ok((Offset(5), Offset(70))));
+        let (topic, ends) = (topic(), Ends::from([known.clone(), (PartitionIndex(1), Err(lost()))]));
         let document = TopicDocument::new(&topic, &ends);
         assert_eq!(
             serde_json::to_string(&document).expect("written"),
             "{\"name\":\"orders\",\"id\":\"01010101-0101-0101-0101-010101010101\",\"replication_factor\":1,\
              \"durability\":\"synced before acknowledged\",\"partitions\":[\
              {\"partition\":0,\"leader\":1,\"shard\":0,\"leader_epoch\":3,\"start_offset\":5,\"end_offset\":70,\
-             \"damaged\":false},\
+             \"damaged\":false,\"offsets_error\":null},\
              {\"partition\":1,\"leader\":1,\"shard\":1,\"leader_epoch\":3,\"start_offset\":null,\
-             \"end_offset\":null,\"damaged\":true}],\"configs\":{\"max.message.bytes\":\"9\"}}"
+             \"end_offset\":null,\"damaged\":true,\"offsets_error\":\"timed out waiting for its offsets\"}],\
+             \"configs\":{\"max.message.bytes\":\"9\"}}"
         );
         let text = document.render_text();
         assert!(text.contains("durability          synced before acknowledged\n"), "{text}");
         assert!(text.contains("settings            max.message.bytes=9\n"), "{text}");
         assert!(
-            text.ends_with("        1       1      1      3      -    -  damaged, read-only\n"),
+            text.ends_with(
+                "        1       1      1      3      ?    ?  \
+                 damaged, read-only; offsets unknown: timed out waiting for its offsets\n"
+            ),
             "{text}"
         );
+        let message = "the offsets of orders/1 could not be read: timed out waiting for its offsets";
+        assert_eq!(check_ends(&topic, &ends), Err(Failure::failed("timed_out", message)));
+        assert_eq!(check_ends(&topic, &Ends::from([known])), Ok(()));
+        let none = Ends::from([(PartitionIndex(0), Err(lost())), (PartitionIndex(1), Err(lost()))]);
+        let message = "the offsets of 2 partitions could not be read, first orders/0: \
+                       timed out waiting for its offsets";
+        assert_eq!(check_ends(&topic, &none), Err(Failure::failed("timed_out", message)));
     }
 }

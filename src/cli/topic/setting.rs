@@ -23,6 +23,11 @@ impl Setting {
         }
     }
 
+    /// What it is called.
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+
     /// As it is sent.
     pub(super) fn into_entry(self) -> ConfigEntry {
         ConfigEntry { key: self.key, value: self.value }

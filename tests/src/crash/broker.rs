@@ -34,6 +34,11 @@ pub struct BrokerOptions {
     pub shards: u16,
 }
 
+/// So little that batches are settled into segments all the time.
+const MEMORY_BYTES: usize = 8 << 20;
+/// So little that log files are given back now and then.
+const LOG_BYTES: u64 = 64 << 20;
+
 /// Is the broker, in this process, until it is stopped.
 pub fn run(options: &BrokerOptions) -> ExitCode {
     if let Err(error) = set_parent_process_death_signal(Some(Signal::KILL)) {
@@ -49,6 +54,8 @@ pub fn run(options: &BrokerOptions) -> ExitCode {
         native_shards: None,
         spin: Duration::ZERO,
         pin_cores: false,
+        memory_bytes: Some(MEMORY_BYTES),
+        log_bytes_max: LOG_BYTES,
         json: false,
         warnings: Vec::new(),
     });

@@ -9,7 +9,7 @@ use ringmain_shard::effect::{Effect, Effects, FileId, FileToken, StopReason};
 use ringmain_shard::event::{ConnectionId, Event, FileError, FileOutcome, Listener, Received};
 use ringmain_shard::host::Host;
 use ringmain_shard::time::{Mono, Now};
-use ringmain_wire::ids::ShardId;
+use ringmain_wire::ids::{PartitionId, ShardId};
 use ringmain_wire::native::errors::ErrorCode;
 
 use super::MICROSECOND;
@@ -30,8 +30,8 @@ pub(super) enum Arrival {
     Received { connection: ConnectionId, bytes: Bytes, into: Option<BytesMut> },
     /// A send is out.
     Sent { connection: ConnectionId, segments: Vec<Bytes> },
-    /// A file operation ended.
-    File { token: FileToken, result: Result<FileOutcome, FileError> },
+    /// A file operation ended; after a write or sync that failed the shard must stop.
+    File { token: FileToken, result: Result<FileOutcome, FileError>, must_stop: bool },
     /// The node is to stop.
     Shutdown,
 }
@@ -43,6 +43,10 @@ pub(super) struct Shard {
     pub(super) arrivals: VecDeque<Arrival>,
     /// Connections that came to their end, with what they could not send.
     pub(super) closed: VecDeque<(ConnectionId, Vec<Bytes>)>,
+    /// Partitions of which a suffix is to be cut once it is found where.
+    pub(super) cuts_wanted: Vec<PartitionId>,
+    /// What the host asked for between its turns.
+    pub(super) unasked: Effects<Mail>,
     /// By sender.
     pub(super) mail: Vec<VecDeque<Mail>>,
     pub(super) files: BTreeMap<FileId, Inode>,
@@ -66,6 +70,8 @@ impl Shard {
             host,
             arrivals: VecDeque::new(),
             closed: VecDeque::new(),
+            cuts_wanted: Vec::new(),
+            unasked: Effects::new(),
             mail: (0..shards).map(|_| VecDeque::new()).collect(),
             files: BTreeMap::new(),
             connections: BTreeMap::new(),
@@ -142,7 +148,8 @@ impl World {
             self.set_turn(index, self.now);
             return Ok(());
         }
-        let mut effects = Effects::new();
+        let before_cuts = self.contents_before_cuts(index)?;
+        let mut effects = core::mem::take(&mut self.node.shard(index).unasked);
         let mut told = 0;
         while let Some((connection, unsent)) = self.node.shard(index).closed.pop_front() {
             if let Some(link) = self.link_of(index, connection) {
@@ -168,6 +175,7 @@ impl World {
         }
         self.node.shard(index).host.finish_turn(now, &mut effects);
         self.note("turn", [u64::from(index), told, effects.len() as u64]);
+        self.hear_of_truncations(index, &before_cuts);
         self.check_shard(index, &effects)?;
         self.start_effects(index, effects)?;
         if self.node.is_up(start) {
@@ -216,8 +224,8 @@ impl World {
                 self.node.shard(index).host.handle(now, Event::Sent { connection, segments }, effects);
                 self.settle(link);
             }
-            Arrival::File { token, result } => {
-                self.node.shard(index).must_stop |= matches!(result, Err(FileError::Failed(_)));
+            Arrival::File { token, result, must_stop } => {
+                self.node.shard(index).must_stop |= must_stop;
                 self.node.shard(index).host.handle(now, Event::File { token, result }, effects);
             }
             Arrival::Shutdown => self.node.shard(index).host.handle(now, Event::Shutdown, effects),

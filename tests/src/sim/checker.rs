@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use ringmain_client::core::RecordTag;
 use ringmain_shard::partition::Partition;
 use ringmain_wire::batch::{self, RecordReader};
@@ -274,18 +275,23 @@ impl Checker {
         Ok(())
     }
 
-    /// The whole of a partition, as a start has recovered it or as it is when all is at rest.
+    /// The whole of a partition, with all its shown batches, as a start has recovered it or as it is when all is at rest.
     pub(super) fn check_contents(
         &mut self,
         partition: &Partition,
+        stored: &[Bytes],
         recovered: bool,
         rot_reported: bool,
     ) -> Checked {
         let id = partition.id();
-        let found = self.read(partition)?;
+        let found = self.read(partition, stored)?;
         let mut history = self.histories.remove(&id).unwrap_or_default();
+        ensure!(
+            !partition.is_damaged() || rot_reported || history.damaged,
+            "I14",
+            "{id} is read-only though nothing rotted"
+        );
         history.damaged |= partition.is_damaged();
-        ensure!(!partition.is_damaged() || rot_reported, "I14", "{id} is read-only though nothing rotted");
         if rot_reported {
             // The entry that moved the log start may be what rotted; no append can prove that there was none.
             history.log_start = history.log_start.min(partition.log_start());
@@ -375,16 +381,35 @@ impl Checker {
         Ok(())
     }
 
-    /// A partition's records that can be read, and checks the format's rules on the way.
-    pub(super) fn read(&self, partition: &Partition) -> Result<Vec<(Offset, RecordTag)>, Violation> {
+    /// The records in some batches of a partition.
+    pub(super) fn records_in(
+        &self,
+        id: PartitionId,
+        batches: &[Bytes],
+    ) -> Result<Vec<(Offset, RecordTag)>, Violation> {
+        let mut found = Vec::new();
+        for batch in batches {
+            let unreadable = |error| Violation {
+                invariant: "I8",
+                what: format!("{id} holds an unreadable batch: {error}"),
+            };
+            let mut records = RecordReader::new(batch, 1 << 20).map_err(unreadable)?;
+            while let Some(record) = records.next() {
+                let record = record.map_err(unreadable)?;
+                found.push((record.offset, self.recognise(id, record.offset, record.key, record.value)?));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Reads a partition's shown records, and checks the format's rules on the way.
+    fn read(&self, partition: &Partition, stored: &[Bytes]) -> Result<Vec<(Offset, RecordTag)>, Violation> {
         let id = partition.id();
         let mut found = Vec::new();
         let mut batches: BTreeSet<(ProducerId, ProducerEpoch, ProducerSequence)> = BTreeSet::new();
         let (mut next, mut epoch) = (None, LeaderEpoch(0));
-        for stored in
-            partition.tail().batches().filter(|stored| stored.next_offset <= partition.high_watermark())
-        {
-            let header = batch::check(&stored.bytes).map_err(|error| Violation {
+        for stored in stored {
+            let header = batch::check(stored).map_err(|error| Violation {
                 invariant: "I8",
                 what: format!("{id} holds a bad batch: {error}"),
             })?;
@@ -412,18 +437,8 @@ impl Checker {
             if id == PartitionId::METADATA {
                 continue;
             }
-            let unreadable = |error| Violation {
-                invariant: "I8",
-                what: format!("{id} holds an unreadable batch: {error}"),
-            };
-            let mut records = RecordReader::new(&stored.bytes, 1 << 20).map_err(unreadable)?;
-            while let Some(record) = records.next() {
-                let record = record.map_err(unreadable)?;
-                let tag = self.recognise(id, record.offset, record.key, record.value)?;
-                if record.offset >= partition.log_start() {
-                    found.push((record.offset, tag));
-                }
-            }
+            let records = self.records_in(id, core::slice::from_ref(stored))?;
+            found.extend(records.into_iter().filter(|&(offset, _)| offset >= partition.log_start()));
         }
         ensure!(
             next.unwrap_or(partition.log_start()) == partition.high_watermark(),

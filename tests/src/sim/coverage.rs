@@ -52,6 +52,20 @@ counters! {
     dedup = "deduplication",
     /// Truncations that cut something.
     truncations = "truncation",
+    /// Truncations below what was settled.
+    truncations_below_settled = "truncation below what was settled",
+    /// Those whose batch had to be looked for in a segment.
+    truncations_in_segments = "truncation looked for in a segment",
+    /// Bytes put into segments.
+    settled_bytes = "bytes settled",
+    /// Batches put into the log again.
+    carried = "batch carried",
+    /// Log files given back.
+    log_files_recycled = "log file recycled",
+    /// Reads from segments.
+    segment_reads = "read from a segment",
+    /// Starts that settled while they replayed.
+    boots_relieved = "start settled while replaying",
     /// Crashes before a truncation was durable.
     truncations_interrupted = "truncation interrupted by a crash",
     /// Log starts moved.

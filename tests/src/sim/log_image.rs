@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use ringmain_wal::block::BLOCK_BYTES;
+use ringmain_wal::checkpoint;
 use ringmain_wal::group::{Generation, GroupHeader, LogId, LogSalt, Sequence, parse};
 use ringmain_wal::names::parse_log_file_name;
 
@@ -22,6 +23,25 @@ pub(super) struct LogImage {
 pub(super) struct Group {
     log: (Generation, LogId),
     sequence: Sequence,
+}
+
+impl Group {
+    /// The start that wrote it.
+    pub(super) fn generation(&self) -> Generation {
+        self.log.0
+    }
+}
+
+/// Logs of starts before this one are not needed, as far as the checkpoint says.
+pub(super) fn oldest_needed_generation(disk: &Disk) -> Generation {
+    let Some(inode) = disk.find("checkpoint") else { return Generation(0) };
+    let slot_bytes = disk.file_bytes(inode) / 2;
+    let slots = [0, slot_bytes].map(|position| {
+        let mut slot = vec![0; slot_bytes as usize];
+        disk.read(inode, position, &mut slot);
+        slot
+    });
+    checkpoint::choose(&slots[0], &slots[1]).map_or(Generation(0), |checkpoint| checkpoint.oldest_generation)
 }
 
 #[derive(Clone, Copy, Debug)]

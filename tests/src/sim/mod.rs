@@ -22,6 +22,7 @@ mod plan;
 mod queue;
 mod random;
 mod records;
+mod stored;
 mod trace;
 mod wishes;
 mod world;

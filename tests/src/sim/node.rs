@@ -17,9 +17,10 @@ use super::carrier::{Arrival, Shard};
 use super::checker::Violation;
 use super::directory::{SimDirectory, Trouble};
 use super::disk::Loss;
-use super::log_image::{Group, LogImage};
+use super::log_image::{Group, LogImage, oldest_needed_generation};
 use super::plan::Ending;
 use super::queue::Happening;
+use super::stored;
 use super::world::{Phase, Step, World};
 
 /// Port that all shards share.
@@ -147,12 +148,16 @@ impl World {
         let options = BootOptions {
             node: NodeId(1),
             shards,
+            tail_bytes_max: self.plan.boot_tail_bytes_max,
+            now: self.wall(),
             entropy: Entropy {
                 cluster_id: self.random.process.bytes(),
                 disk_id: self.random.process.bytes(),
                 salt: LogSalt(self.random.process.number()),
             },
         };
+        let oldest = oldest_needed_generation(&self.disk);
+        let rot_expected = self.node.rotten.iter().any(|group| group.generation() >= oldest);
         let mut directory = SimDirectory::new(&mut self.disk, &mut self.random.disk, steps_left, errors);
         let mut cut_told = false;
         let booted = boot(&mut directory, options, &mut |report| cut_told = !report.cuts.is_empty());
@@ -163,7 +168,7 @@ impl World {
             [u64::from(shards), u64::from(booted.is_ok()), trouble.map_or(9, |trouble| trouble as u64)],
         );
         match booted {
-            Ok(booted) => self.serve(booted, shards),
+            Ok(booted) => self.serve(booted, shards, rot_expected),
             Err(error) => self.boot_failed(&error, trouble),
         }
     }
@@ -192,13 +197,14 @@ impl World {
     }
 
     /// What the logs gave is judged before anybody is served.
-    fn serve(&mut self, booted: Booted, shards: u16) -> Step {
+    fn serve(&mut self, booted: Booted, shards: u16, rot_expected: bool) -> Step {
         self.met.starts += 1;
+        self.met.boots_relieved += u64::from(booted.report.settled);
         self.met.cuts += booted.report.cuts.len() as u64;
         self.met.rot += booted.report.rot.len() as u64;
         self.met.damaged += booted.damaged.len() as u64;
         self.met.shard_changes += u64::from(self.node.shards_before.is_some_and(|before| before != shards));
-        if !self.node.rotten.is_empty() && booted.report.rot.is_empty() {
+        if rot_expected && booted.report.rot.is_empty() {
             let what = format!("rot below a mark is not reported; cut instead: {:?}", booted.report.cuts);
             return Err(Violation { invariant: "I14", what });
         }
@@ -219,7 +225,8 @@ impl World {
         self.node.recovered.clear();
         for partition in booted.partitions.iter().flatten() {
             self.node.recovered.push((partition.id(), partition.end().get()));
-            self.checker.check_contents(partition, true, rot_reported)?;
+            let stored = stored::batches(&self.disk, partition, partition.high_watermark())?;
+            self.checker.check_contents(partition, &stored, true, rot_reported)?;
         }
         if matches!(self.phase, Phase::Stopping { .. }) {
             self.phase = Phase::Done;
@@ -243,6 +250,7 @@ impl World {
         let endpoints: Vec<ShardEndpoint> =
             (0..shards).map(|shard| ShardEndpoint { shard: ShardId(shard), port: port(shard) }).collect();
         let seed = self.random.process.number();
+        let mut former_logs = Some(booted.former_logs);
         for (index, partitions) in (0..shards).zip(booted.partitions) {
             let identity = Identity {
                 cluster_id: booted.superblock.cluster_id,
@@ -260,6 +268,7 @@ impl World {
                 chunk_bytes: 64 << 10,
                 first_file_bytes: 32 << 10,
                 file_bytes: 128 << 10,
+                log_bytes_max: self.plan.log_bytes_max,
                 ..GroupCommitConfig::new(
                     booted.superblock.generation,
                     LogId(index),
@@ -271,6 +280,7 @@ impl World {
                 leader_epoch,
                 tail_bytes_max: self.plan.tail_bytes_max,
                 gathered_bytes_max: 1 << 20,
+                settle: self.plan.settle.clone(),
             };
             let host = ShardHost::new(HostConfig {
                 identity,
@@ -278,6 +288,7 @@ impl World {
                 catalog: booted.catalog.clone(),
                 partitions,
                 damaged: booted.damaged.clone(),
+                former_logs: former_logs.take(),
             });
             self.node.shards.push(Shard::new(host, shards));
         }
@@ -367,6 +378,12 @@ impl World {
         self.met.stale_files += loss.stale;
         self.met.crash_with_groups_in_flight += u64::from(loss.in_flight > 0);
         self.met.truncations_interrupted += u64::from(self.node.truncating.is_some());
+        for counters in self.node.shards.iter().map(|shard| shard.host.store().counters()) {
+            self.met.settled_bytes += counters.settled_bytes;
+            self.met.carried += counters.carried;
+            self.met.log_files_recycled += counters.log_files_recycled;
+            self.met.segment_reads += counters.segment_reads;
+        }
         self.node.shards.clear();
         self.reset_links();
         let is_last = matches!(self.phase, Phase::Stopping { .. });
@@ -436,7 +453,8 @@ impl World {
         self.checker.check_topics(&self.node.topics())?;
         for shard in &self.node.shards {
             for partition in shard.host.store().partitions() {
-                self.checker.check_contents(partition, false, self.node.flipped)?;
+                let stored = stored::batches(&self.disk, partition, partition.high_watermark())?;
+                self.checker.check_contents(partition, &stored, false, self.node.flipped)?;
             }
         }
         Ok(())

@@ -1,11 +1,20 @@
 //! What operators do: cut suffixes and let prefixes go, on whichever shard owns the partition.
 
+use std::collections::BTreeMap;
+
+use ringmain_client::core::RecordTag;
+use ringmain_shard::effect::Effects;
 use ringmain_wire::ids::{Offset, PartitionId};
 
 use super::MILLISECOND;
+use super::checker::Violation;
 use super::plan::Ending;
 use super::queue::Happening;
+use super::stored;
 use super::world::{Phase, Step, World};
+
+/// Records of a partition, with their offsets.
+pub(super) type Contents = Vec<(Offset, RecordTag)>;
 
 impl World {
     /// An operator does something to a partition.
@@ -67,23 +76,70 @@ impl World {
     }
 
     fn truncate(&mut self, shard: u16, id: PartitionId) -> Step {
-        let host = &mut self.node.shard(shard).host;
-        let Some(partition) = host.store().partition(id) else { return Ok(()) };
-        let readable = self.checker.read(partition)?;
+        let contents = self.contents(shard, id)?;
+        let Some(partition) = self.node.shard(shard).host.store().partition(id) else { return Ok(()) };
         let (log_start, end) = (partition.log_start(), partition.end());
+        let settled_end = partition.settled_end();
         let stored = (end.get() - log_start.get()) as u64;
         let reach = if self.random.workload.chance(700) { stored.min(8) } else { stored };
         let offset = Offset(end.get() - self.random.workload.below(reach + 1) as i64);
-        let Ok(cut) = host.truncate(id, offset) else { return Ok(()) };
-        self.checker.handle_truncation(id, cut, readable);
-        self.met.truncations += u64::from(cut < end);
-        self.node.truncating = Some(shard);
-        self.note("truncate", [u64::from(shard), cut.get() as u64, end.get() as u64]);
+        let mut effects = Effects::new();
+        let shard_here = self.node.shard(shard);
+        let cut = shard_here.host.truncate(id, offset, &mut effects);
+        shard_here.unasked.append(&mut effects);
+        match cut {
+            Ok(Some(cut)) => self.truncated(shard, id, cut, cut < end, contents),
+            // Where it really cuts has to be found out first.
+            Ok(None) => {
+                shard_here.cuts_wanted.push(id);
+                self.met.truncations_in_segments += 1;
+            }
+            Err(_) => return Ok(()),
+        }
+        self.met.truncations_below_settled += u64::from(offset < settled_end);
         if self.random.workload.chance(150) {
             let ending = if self.random.workload.chance(500) { Ending::Kill } else { Ending::PowerLoss };
             self.node.arm(ending);
         }
         Ok(())
+    }
+
+    /// What partitions hold of which a suffix may be cut in the shard's next turn.
+    pub(super) fn contents_before_cuts(
+        &mut self,
+        shard: u16,
+    ) -> Result<BTreeMap<PartitionId, Contents>, Violation> {
+        let wanted = self.node.shard(shard).cuts_wanted.clone();
+        wanted.into_iter().map(|id| Ok((id, self.contents(shard, id)?))).collect()
+    }
+
+    /// Cuts that took a while.
+    pub(super) fn hear_of_truncations(&mut self, shard: u16, before: &BTreeMap<PartitionId, Contents>) {
+        while let Some((id, cut)) = self.node.shard(shard).host.poll_truncated() {
+            let wanted = &mut self.node.shard(shard).cuts_wanted;
+            if let Some(place) = wanted.iter().position(|wanted| *wanted == id) {
+                wanted.remove(place);
+            }
+            if let Ok(cut) = cut {
+                self.truncated(shard, id, cut, true, before.get(&id).cloned().unwrap_or_default());
+            }
+        }
+    }
+
+    /// Everything that a partition holds, shown or about to be.
+    fn contents(&mut self, shard: u16, id: PartitionId) -> Result<Contents, Violation> {
+        let Some(partition) = self.node.shards()[usize::from(shard)].host.store().partition(id) else {
+            return Ok(Contents::new());
+        };
+        let batches = stored::batches(&self.disk, partition, partition.end())?;
+        self.checker.records_in(id, &batches)
+    }
+
+    fn truncated(&mut self, shard: u16, id: PartitionId, cut: Offset, cuts: bool, contents: Contents) {
+        self.checker.handle_truncation(id, cut, contents);
+        self.met.truncations += u64::from(cuts);
+        self.node.truncating = Some(shard);
+        self.note("truncate", [u64::from(shard), cut.get() as u64, 0]);
     }
 
     fn move_log_start(&mut self, shard: u16, id: PartitionId) {

@@ -1,5 +1,7 @@
 //! What a seed may do: a random few of the faults and habits there are, so that each meets the others in many mixtures.
 
+use ringmain_shard::store::settle::SettleConfig;
+
 use super::random::Random;
 use super::{MICROSECOND, MILLISECOND};
 
@@ -42,6 +44,12 @@ pub(super) struct Plan {
     pub(super) log_starts: bool,
     /// Memory for batches, in bytes.
     pub(super) tail_bytes_max: usize,
+    /// The same while a start replays.
+    pub(super) boot_tail_bytes_max: usize,
+    /// Bytes of each log.
+    pub(super) log_bytes_max: u64,
+    /// How batches get into segments.
+    pub(super) settle: SettleConfig,
     /// Clients cannot choose the shard they connect to.
     pub(super) shared_port: bool,
     /// Topics are deleted, too.
@@ -108,6 +116,9 @@ impl Plan {
             truncations: random.chance(350),
             log_starts: random.chance(350),
             tail_bytes_max: if is_tight { TAIL_BYTES_TIGHT } else { TAIL_BYTES_AMPLE },
+            boot_tail_bytes_max: *random.pick(&[16 << 10, 128 << 10, 64 << 20]),
+            log_bytes_max: *random.pick(&[768 << 10, 2 << 20, 64 << 20]),
+            settle: draw_settling(random),
             shared_port: random.chance(300),
             deletions: random.chance(400),
             groups_in_flight_max: random.between(1, 4) as usize,
@@ -117,5 +128,18 @@ impl Plan {
     /// Whether memory for batches is scarce.
     pub(super) fn is_tight(&self) -> bool {
         self.tail_bytes_max < TAIL_BYTES_AMPLE
+    }
+}
+
+/// From a store that settles all the time, a batch at a time, to one that hardly ever does.
+fn draw_settling(random: &mut Random) -> SettleConfig {
+    SettleConfig {
+        start_bytes: *random.pick(&[32 << 10, 96 << 10, 256 << 10, 16 << 20]),
+        small_tail_bytes: *random.pick(&[0, 1 << 10, 64 << 10]),
+        carried_bytes_max: *random.pick(&[16 << 10, 64 << 10]),
+        run_bytes_max: *random.pick(&[4 << 10, 64 << 10]),
+        run_batches_max: *random.pick(&[2, 8_192]),
+        jobs_max: random.between(1, 3) as usize,
+        bytes_per_second: 64 << 20,
     }
 }

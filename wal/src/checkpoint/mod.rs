@@ -1,4 +1,6 @@
-//! The checkpoint: what of each partition lies settled in segments, and from where logs are still needed.
+//! The checkpoint: which logs of former generations are still needed, and where they end.
+//!
+//! Of partitions it says nothing: what is settled of them stands in the logs themselves.
 //!
 //! Two slots of equal size, given when the file is created, are written in turn; a write cut short leaves the other. A
 //! slot is a 32-byte header and a body, integers little endian:
@@ -13,8 +15,6 @@ mod body;
 
 use core::fmt;
 
-use ringmain_wire::ids::{LeaderEpoch, Offset, PartitionId};
-
 use crate::block::is_whole_blocks;
 use crate::group::{Generation, LogId, Sequence};
 use crate::layout::{put, u32_at, u64_at};
@@ -26,59 +26,29 @@ const MAGIC: [u8; 8] = *b"RMCHECKP";
 const CRC_PLACE: usize = 12;
 const HEADER_BYTES: usize = 32;
 
-/// The state of a node's data directory outside its logs. View: node.
+/// Which logs a start needs, and where those that were served end. View: node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checkpoint {
     /// Number of this write; its parity is the slot.
     pub write_number: u64,
-    /// The logs that still exist, ordered by generation and log.
+    /// Logs of generations below this one are not needed any more: all that they hold is settled, or stands in a later
+    /// log again. Their files may be deleted without a look into them, in any order.
+    pub oldest_generation: Generation,
+    /// The logs of former generations that are still needed, ordered by generation and log.
     pub logs: Vec<LogExtent>,
-    /// The partitions, ordered by id.
-    pub partitions: Vec<PartitionCheckpoint>,
 }
 
-/// What is needed of a log.
+/// Where a log of a former generation ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogExtent {
-    /// The log's generation.
+    /// The log's generation; below [`Checkpoint::oldest_generation`] for a rotten log that is kept only for whoever
+    /// repairs it.
     pub generation: Generation,
     /// The log.
     pub log: LogId,
-    /// The first group still needed; files wholly before it may be recycled.
-    pub floor: Sequence,
     /// The last group, once the generation is over. What it holds has been served since, so damage up to here is rot,
     /// never a torn tail. [`Sequence::ZERO`] for a log that may still grow.
     pub last: Sequence,
-}
-
-/// What is settled of one partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PartitionCheckpoint {
-    /// The partition.
-    pub partition: PartitionId,
-    /// Its first offset.
-    pub log_start: Offset,
-    /// Everything before this offset lies in segments, synced.
-    pub settled_end: Offset,
-    /// Offset up to which the last snapshot of its producer table reaches; none was taken if `None`.
-    pub producer_snapshot: Option<Offset>,
-    /// Damage was found past which the partition cannot be proven continuous: it opens read-only.
-    pub is_read_only: bool,
-    /// Where each leader epoch begins, both rising.
-    pub epochs: Vec<(LeaderEpoch, Offset)>,
-    /// Its segment files, in order and apart from each other.
-    pub segments: Vec<SegmentExtent>,
-}
-
-/// A segment file as far as it is settled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SegmentExtent {
-    /// Offset of its first record.
-    pub base: Offset,
-    /// Offset after its last record.
-    pub end: Offset,
-    /// Its bytes; what the file holds behind them is discarded.
-    pub bytes: u64,
 }
 
 impl Checkpoint {
@@ -100,10 +70,10 @@ impl Checkpoint {
     /// When they do not fit.
     ///
     /// # Panics
-    /// When `slot_bytes` is not a whole number of blocks, or the lists are not in order.
+    /// When `slot_bytes` is not a whole number of blocks, or the logs are not in order.
     pub fn encode(&self, slot_bytes: usize) -> Result<Vec<u8>, SlotTooSmall> {
         assert!(is_whole_blocks(slot_bytes as u64), "a slot is whole blocks");
-        assert!(body::is_in_order(self), "lists of the checkpoint are not in order");
+        assert!(body::is_in_order(self), "logs of the checkpoint are not in order");
         let mut bytes = vec![0; HEADER_BYTES];
         body::encode(self, &mut bytes);
         let length = u32::try_from(bytes.len() - HEADER_BYTES).ok().filter(|_| bytes.len() <= slot_bytes);
@@ -145,7 +115,7 @@ pub enum CheckpointError {
     WrongMagic,
     /// Neither slot is intact.
     Damaged,
-    /// A slot is intact but its lists contradict themselves: a bug of the writer.
+    /// A slot is intact but its list contradicts itself: a bug of the writer.
     Malformed,
     /// A newer version of the program has written a slot.
     NewerFormat {

@@ -1,34 +1,20 @@
 use proptest::prelude::*;
-use ringmain_wire::ids::{PartitionIndex, TopicId};
 
 use super::*;
 
 const SLOT_BYTES: usize = 8192;
 
-fn partition(index: u32) -> PartitionCheckpoint {
-    PartitionCheckpoint {
-        partition: PartitionId::new(TopicId([5; 16]), PartitionIndex(index)),
-        log_start: Offset(10),
-        settled_end: Offset(500),
-        producer_snapshot: (index > 0).then_some(Offset(400)),
-        is_read_only: index == 1,
-        epochs: vec![(LeaderEpoch(0), Offset(0)), (LeaderEpoch(3), Offset(120))],
-        segments: vec![
-            SegmentExtent { base: Offset(0), end: Offset(300), bytes: 77 },
-            SegmentExtent { base: Offset(300), end: Offset(500), bytes: 99 },
-        ],
-    }
+fn logs(count: u16) -> Vec<LogExtent> {
+    let log = |log| LogExtent {
+        generation: Generation(4 + u32::from(log / 8)),
+        log: LogId(log % 8),
+        last: Sequence(9 + u64::from(log)),
+    };
+    (0..count).map(log).collect()
 }
 
 fn sample(write_number: u64) -> Checkpoint {
-    Checkpoint {
-        write_number,
-        logs: vec![
-            LogExtent { generation: Generation(1), log: LogId(0), floor: Sequence(9), last: Sequence(9 + 5) },
-            LogExtent { generation: Generation(1), log: LogId(1), floor: Sequence(7), last: Sequence(7 + 5) },
-        ],
-        partitions: (0..3).map(partition).collect(),
-    }
+    Checkpoint { write_number, oldest_generation: Generation(3), logs: logs(12) }
 }
 
 fn slots(write_number: u64) -> [Vec<u8>; 2] {
@@ -70,7 +56,7 @@ fn a_write_cut_short_leaves_the_one_before() {
     for cut in (0..SLOT_BYTES).step_by(512) {
         let mut slots = slots(4);
         let mut next = sample(5);
-        next.partitions.extend((3..20).map(partition));
+        next.logs = logs(200);
         let bytes = next.encode(SLOT_BYTES).unwrap();
         slots[1][..cut].copy_from_slice(&bytes[..cut]);
         let is_whole = cut >= HEADER_BYTES + u32_at(&bytes, 24) as usize;
@@ -93,7 +79,8 @@ fn each_reason_has_its_error() {
     seal(&mut newer);
     assert_eq!(choose(&newer, &b), Err(CheckpointError::NewerFormat { found: 9 }));
 
-    for (place, value) in [(HEADER_BYTES, u32::MAX), (HEADER_BYTES, 1), (HEADER_BYTES + 4, 2)] {
+    let (count, log) = (HEADER_BYTES + 4, HEADER_BYTES + 12);
+    for (place, value) in [(count, u32::MAX), (count, 1), (log, 2), (log, 1 << 16)] {
         let mut malformed = a.clone();
         put(&mut malformed, place, &value.to_le_bytes());
         seal(&mut malformed);
@@ -104,19 +91,11 @@ fn each_reason_has_its_error() {
 #[test]
 fn one_that_does_not_fit_says_how_much_it_takes() {
     let mut large = sample(1);
-    large.partitions = (0..80).map(partition).collect();
+    large.logs = logs(600);
     let refused = large.encode(SLOT_BYTES).unwrap_err();
     assert!(refused.needed_bytes > SLOT_BYTES && refused.slot_bytes == SLOT_BYTES);
     let fitting = refused.needed_bytes.next_multiple_of(4096);
     assert_eq!(choose(&[], &large.encode(fitting).unwrap()), Ok(large));
-}
-
-#[test]
-#[should_panic(expected = "not in order")]
-fn overlapping_segments_are_never_written() {
-    let mut wrong = sample(1);
-    wrong.partitions[0].segments[1].base = Offset(299);
-    let _ = wrong.encode(SLOT_BYTES);
 }
 
 proptest! {

@@ -28,10 +28,15 @@ pub struct GroupCommitConfig {
     pub first_file_bytes: u64,
     /// Bytes of every later file.
     pub file_bytes: u64,
+    /// Bytes of all files together beyond which no further one is asked for: appends gather then, until files have been
+    /// deleted. The owner must see to that while there is room for what it logs to that end. A log that is being closed
+    /// goes beyond, so that what it took is written.
+    pub log_bytes_max: u64,
 }
 
 impl GroupCommitConfig {
-    /// The defaults for one log: groups of up to 1 MiB, 4 in flight, files of 8 and then 64 MiB.
+    /// The defaults for one log: groups of up to 1 MiB, 4 in flight, files of 8 and then 64 MiB,
+    /// 1 GiB of them.
     #[must_use]
     pub const fn new(generation: Generation, log: LogId, salt: LogSalt) -> Self {
         Self {
@@ -45,6 +50,7 @@ impl GroupCommitConfig {
             mark_delay: Duration::from_millis(10),
             first_file_bytes: 8 << 20,
             file_bytes: 64 << 20,
+            log_bytes_max: 1 << 30,
         }
     }
 
@@ -57,6 +63,12 @@ impl GroupCommitConfig {
         assert!(self.first_file_bytes > 0);
         let largest = self.group_bytes_max.max(group_bytes(1, self.entry_bytes_max));
         assert!(largest as u64 <= self.file_bytes, "the largest group must fit a file");
+        let files_bytes_min =
+            self.file_bytes.checked_mul(3).and_then(|files| files.checked_add(self.first_file_bytes));
+        assert!(
+            files_bytes_min.is_some_and(|bytes_min| bytes_min <= self.log_bytes_max),
+            "a full file, the one in use and the one ahead of it must fit a log beside the first"
+        );
         assert!(u32::try_from(largest).is_ok(), "positions within a group are 32 bits wide");
     }
 }

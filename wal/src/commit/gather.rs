@@ -67,19 +67,19 @@ impl Gather {
 
     /// Appends an entry, in the open group or a new one; `head` still lacks position, length and CRC.
     ///
-    /// The batch is copied once; base offset and leader epoch are stamped into the copy.
-    pub(super) fn append(&mut self, mut head: EntryHead, batch: &[u8]) {
-        let needed = self.open_bytes(1, batch.len());
+    /// The bytes are copied once; base offset and leader epoch are stamped into the copy of a batch.
+    pub(super) fn append(&mut self, mut head: EntryHead, bytes: &[u8]) {
+        let needed = self.open_bytes(1, bytes.len());
         if needed > self.group_bytes_max || needed > self.chunk_left {
             self.close();
         }
         if self.heads.is_empty() {
-            self.open(batch.len());
+            self.open(bytes.len());
         }
         let start = self.chunk.len();
-        self.chunk.extend_from_slice(batch);
+        self.chunk.extend_from_slice(bytes);
         let stored = &mut self.chunk[start..];
-        if !stored.is_empty() {
+        if head.kind.is_batch() {
             batch::stamp(stored, head.offset, head.leader_epoch);
         }
         head.position = u32::try_from(start).expect("groups are far below 4 GiB");

@@ -6,97 +6,26 @@
 //! not be, so an idle log stays idle after exactly one.
 
 mod config;
+mod entry;
 mod files;
 mod gather;
 mod window;
+mod write;
 
-use core::fmt;
-
-use bytes::{Bytes, BytesMut};
 use ringmain_wire::batch::HEADER_BYTES;
 use ringmain_wire::ids::{LeaderEpoch, Offset, PartitionId};
 
 pub use config::GroupCommitConfig;
+pub use entry::{PartitionChange, Refused};
 pub use files::PrepareFile;
+pub use write::{GroupWrite, PlacedEntry};
 
 use crate::block::BLOCK_BYTES;
 use crate::group::{EntryHead, EntryKind, GroupHeader, Sequence};
+use entry::bare_head;
 use files::LogFiles;
 use gather::{Gather, GatheredGroup};
 use window::Window;
-
-/// Why an entry was not taken; nothing of it is in the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// A write failed: the log takes nothing more, the node must stop.
-    Poisoned,
-    /// The log is being closed.
-    Closed,
-    /// The batch is larger than the log takes.
-    TooLarge {
-        /// Its size in bytes.
-        bytes: usize,
-        /// The largest size in bytes.
-        bytes_max: usize,
-    },
-}
-
-impl fmt::Display for Refused {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Poisoned => out.write_str("a write to the log failed, nothing more can be made durable"),
-            Self::Closed => out.write_str("the log is being closed"),
-            Self::TooLarge { bytes, bytes_max } => {
-                write!(out, "a batch of {bytes} bytes is larger than the log takes ({bytes_max} bytes)")
-            }
-        }
-    }
-}
-
-impl core::error::Error for Refused {}
-
-/// What an entry without a batch does to its partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PartitionChange {
-    /// The partition ends here; what stood behind is void.
-    Truncate {
-        /// The new end.
-        offset: Offset,
-        /// The leader epoch that decided so.
-        leader_epoch: LeaderEpoch,
-    },
-    /// The partition starts here; what stood before may be deleted.
-    LogStart {
-        /// The new start.
-        offset: Offset,
-    },
-    /// The partition is gone from this node.
-    PartitionDrop,
-}
-
-/// One write: whole blocks at a whole block of a file. It must be durable when it is reported written.
-#[derive(Clone, Debug)]
-pub struct GroupWrite {
-    /// The group.
-    pub sequence: Sequence,
-    /// The file's number.
-    pub file: u32,
-    /// Where in the file, in bytes.
-    pub position: u64,
-    /// What to write; its memory is aligned to the block.
-    pub bytes: Bytes,
-    /// The entries in it, in order.
-    pub entries: Vec<PlacedEntry>,
-}
-
-/// An entry of a group that is being written.
-#[derive(Clone, Debug)]
-pub struct PlacedEntry {
-    /// What it is.
-    pub head: EntryHead,
-    /// The stored batch, a slice of the group; empty unless an append.
-    pub bytes: Bytes,
-}
 
 /// How far the life of the log has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,7 +68,7 @@ impl GroupCommit {
             phase: Phase::Open,
             gather: Gather::new(config.group_bytes_max, config.chunk_bytes),
             window: Window::new(config.groups_in_flight_max),
-            files: LogFiles::new(config.first_file_bytes, config.file_bytes),
+            files: LogFiles::new(config.first_file_bytes, config.file_bytes, config.log_bytes_max),
             previous_crc: 0,
             mark_written: Sequence::ZERO,
             entries_upto: Sequence::ZERO,
@@ -159,6 +88,26 @@ impl GroupCommit {
     #[must_use]
     pub fn gathered_bytes(&self) -> usize {
         self.gather.bytes()
+    }
+
+    /// The oldest file that holds a group at or after `needed`, or the file in use when none does: once a
+    /// [floor](Self::append_floor) at it is durable, all files before it may be deleted.
+    #[must_use]
+    pub fn first_file_from(&self, needed: Sequence) -> u32 {
+        self.files.first_from(needed)
+    }
+
+    /// Bytes of all files of the log: those in use and not yet forgotten, ready, and being prepared.
+    #[must_use]
+    pub fn live_bytes(&self) -> u64 {
+        self.files.live_bytes()
+    }
+
+    /// Bytes that groups can still take, waiting ones included, before a file must be forgotten. The owner refuses new
+    /// batches while there is still room for the entries that let files be forgotten.
+    #[must_use]
+    pub fn spare_bytes(&self) -> u64 {
+        self.files.spare_bytes()
     }
 
     /// Whether a write has failed; see [`Self::handle_failed`].
@@ -191,16 +140,59 @@ impl GroupCommit {
         records: u32,
         batch: &[u8],
     ) -> Result<Sequence, Refused> {
-        assert!(batch.len() >= HEADER_BYTES && records > 0, "not a batch");
-        let bytes_max = self.config.entry_bytes_max;
-        if batch.len() > bytes_max {
-            return Err(Refused::TooLarge { bytes: batch.len(), bytes_max });
-        }
         let head = bare_head(EntryKind::Append, partition, leader_epoch, base_offset);
-        self.append(EntryHead { records, ..head }, batch)
+        self.append_record_batch(EntryHead { records, ..head }, batch)
     }
 
-    /// Takes an entry without a batch and gives the group that it will be durable with.
+    /// Takes a batch that stands further back in the log, again, under the leader epoch that it has there, and gives the
+    /// group that it will be durable with.
+    ///
+    /// # Errors
+    /// When the log takes no such batch, now or ever.
+    ///
+    /// # Panics
+    /// As [`Self::append_batch`].
+    pub fn append_carried(
+        &mut self,
+        partition: PartitionId,
+        leader_epoch: LeaderEpoch,
+        base_offset: Offset,
+        records: u32,
+        batch: &[u8],
+    ) -> Result<Sequence, Refused> {
+        let head = bare_head(EntryKind::Carried, partition, leader_epoch, base_offset);
+        self.append_record_batch(EntryHead { records, ..head }, batch)
+    }
+
+    /// Takes an encoded [`PartitionState`](crate::state::PartitionState) and gives the group that it will be durable
+    /// with. The files that it names are synced by now, with their directory.
+    ///
+    /// # Errors
+    /// When the log takes nothing more, or nothing as large.
+    ///
+    /// # Panics
+    /// When `state` is empty.
+    pub fn append_state(
+        &mut self,
+        partition: PartitionId,
+        settled_end: Offset,
+        state: &[u8],
+    ) -> Result<Sequence, Refused> {
+        assert!(!state.is_empty(), "a state has bytes");
+        self.append(bare_head(EntryKind::State, partition, LeaderEpoch(0), settled_end), state)
+    }
+
+    /// Takes the word that files before number `first_file` are not needed any more, and gives the group that it will be
+    /// durable with: not until then may they be deleted.
+    ///
+    /// # Errors
+    /// When the log takes nothing more.
+    pub fn append_floor(&mut self, first_file: u32) -> Result<Sequence, Refused> {
+        let number = Offset(i64::from(first_file));
+        self.append(bare_head(EntryKind::Floor, PartitionId::default(), LeaderEpoch(0), number), &[])
+    }
+
+    /// Takes an entry without bytes and gives the group that it will be durable with.
     ///
     /// # Errors
     /// When the log takes nothing more.
@@ -217,10 +209,12 @@ impl GroupCommit {
         self.append(bare_head(kind, partition, leader_epoch, offset), &[])
     }
 
-    /// Takes no further entries: what waits is still written, then a last group says that the log was closed in order.
+    /// Takes no further entries: what waits is still written, if need be in files beyond the log's limit, then a last
+    /// group says that the log was closed in order.
     pub fn close(&mut self) {
         if self.phase == Phase::Open {
             self.phase = Phase::Closing;
+            self.files.lift_limit();
         }
     }
 
@@ -253,15 +247,25 @@ impl GroupCommit {
         }
     }
 
-    /// The next file to prepare, each asked for once: the one to begin with, then always one ahead.
+    /// Files before number `first_file` were deleted; those forgotten before do no harm.
+    ///
+    /// # Panics
+    /// When the file in use is among them, or a group in flight lies in one of them.
+    pub fn forget_files_before(&mut self, first_file: u32) {
+        assert!(self.window.is_behind_file(first_file), "a file was deleted before its groups were durable");
+        self.files.forget_before(first_file);
+    }
+
+    /// The next file to prepare, each asked for once: the one to begin with, then always one ahead, as long as all
+    /// together keep within [`GroupCommitConfig::log_bytes_max`].
     pub fn poll_prepare(&mut self) -> Option<PrepareFile> {
+        let waiting_bytes = self.gather.front_bytes();
         let is_needed = match self.phase {
             Phase::Open => true,
-            Phase::Closing => self.gather.front_bytes().is_some(),
+            Phase::Closing => waiting_bytes.is_some(),
             Phase::Closed | Phase::Poisoned => false,
         };
-        let waiting_bytes = self.gather.front_bytes().unwrap_or(0);
-        if is_needed { self.files.poll_prepare(waiting_bytes) } else { None }
+        if is_needed { self.files.poll_prepare(waiting_bytes.unwrap_or(0)) } else { None }
     }
 
     /// The next write to begin, if there is one and K allows it. To be called until it gives none, after every event.
@@ -318,14 +322,23 @@ impl GroupCommit {
         self.idle_since_ns.filter(|_| possible).map(|since_ns| self.mark_due_ns(since_ns))
     }
 
-    fn append(&mut self, head: EntryHead, batch: &[u8]) -> Result<Sequence, Refused> {
+    fn append_record_batch(&mut self, head: EntryHead, batch: &[u8]) -> Result<Sequence, Refused> {
+        assert!(batch.len() >= HEADER_BYTES && head.records > 0, "not a batch");
+        self.append(head, batch)
+    }
+
+    fn append(&mut self, head: EntryHead, bytes: &[u8]) -> Result<Sequence, Refused> {
         match self.phase {
             Phase::Open => {}
             Phase::Closing | Phase::Closed => return Err(Refused::Closed),
             Phase::Poisoned => return Err(Refused::Poisoned),
         }
+        let bytes_max = self.config.entry_bytes_max;
+        if bytes.len() > bytes_max {
+            return Err(Refused::TooLarge { bytes: bytes.len(), bytes_max });
+        }
         self.idle_since_ns = None;
-        self.gather.append(head, batch);
+        self.gather.append(head, bytes);
         Ok(Sequence(self.window.sequence_next().0 + self.gather.closed_groups() as u64))
     }
 
@@ -334,7 +347,7 @@ impl GroupCommit {
         let GatheredGroup { mut bytes, heads, directory_position, directory_crc } = group;
         let sequence = self.window.sequence_next();
         let length = bytes.len();
-        let (file, position) = self.files.place(length);
+        let (file, position) = self.files.place(sequence, length);
         self.window.start(sequence, file, position, length as u64);
         let header = GroupHeader {
             closed,
@@ -354,7 +367,7 @@ impl GroupCommit {
         if !heads.is_empty() {
             self.entries_upto = sequence;
         }
-        freeze(sequence, file, position, bytes, heads)
+        GroupWrite::new(sequence, file, position, bytes, heads)
     }
 
     /// Whether entries are durable that no header on disk says to be.
@@ -370,28 +383,6 @@ impl GroupCommit {
     fn is_closing(&self) -> bool {
         matches!(self.phase, Phase::Closing | Phase::Closed)
     }
-}
-
-fn bare_head(
-    kind: EntryKind,
-    partition: PartitionId,
-    leader_epoch: LeaderEpoch,
-    offset: Offset,
-) -> EntryHead {
-    EntryHead { kind, flags: 0, partition, leader_epoch, offset, records: 0, position: 0, length: 0, crc: 0 }
-}
-
-fn freeze(
-    sequence: Sequence,
-    file: u32,
-    position: u64,
-    bytes: BytesMut,
-    heads: Vec<EntryHead>,
-) -> GroupWrite {
-    let bytes = bytes.freeze();
-    let place = |head: EntryHead| PlacedEntry { head, bytes: bytes.slice(head.range()) };
-    let entries = heads.into_iter().map(place).collect();
-    GroupWrite { sequence, file, position, bytes, entries }
 }
 
 #[cfg(test)]

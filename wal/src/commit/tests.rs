@@ -90,6 +90,37 @@ fn changes_keep_their_order_among_batches() {
 }
 
 #[test]
+fn carried_batches_states_and_floors_are_entries_like_others() {
+    let mut commit = ready(config());
+    let state = [0xee; 200];
+    commit.append_state(partition(1), Offset(40), &state).unwrap();
+    commit.append_carried(partition(1), LeaderEpoch(2), Offset(40), 7, &[0xab; 61]).unwrap();
+    commit.append_floor(3).unwrap();
+    let write = commit.poll_group(0).unwrap();
+    let view = group::parse(&write.bytes, SALT).unwrap();
+    let [settled, carried, floor] = view.heads[..] else { panic!("three entries") };
+    assert_eq!(
+        (settled.kind, settled.partition, settled.offset),
+        (EntryKind::State, partition(1), Offset(40))
+    );
+    assert_eq!(view.entry_bytes(&settled), state, "nothing is stamped into a state");
+    assert_eq!(
+        (carried.kind, carried.partition, carried.offset),
+        (EntryKind::Carried, partition(1), Offset(40))
+    );
+    assert_eq!((carried.leader_epoch, carried.records), (LeaderEpoch(2), 7));
+    assert_eq!(
+        view.entry_bytes(&carried)[..16],
+        [0, 0, 0, 0, 0, 0, 0, 40, 0xab, 0xab, 0xab, 0xab, 0, 0, 0, 2]
+    );
+    assert_eq!(
+        (floor.kind, floor.partition, floor.offset),
+        (EntryKind::Floor, PartitionId::default(), Offset(3))
+    );
+    assert!(write.entries[2].bytes.is_empty());
+}
+
+#[test]
 fn with_k_in_flight_appends_gather_and_full_groups_queue() {
     let mut commit = ready(config());
     for sequence in 1..=2 {
@@ -135,6 +166,8 @@ fn a_batch_larger_than_a_group_gets_one_of_its_own() {
     assert_eq!((write.bytes.len(), write.entries.len()), (20_480, 1));
     let refused = commit.append_batch(partition(0), LeaderEpoch(0), Offset(0), 1, &vec![0; 20_001]);
     assert_eq!(refused, Err(Refused::TooLarge { bytes: 20_001, bytes_max: 20_000 }));
+    let refused = commit.append_state(partition(0), Offset(0), &[0; 20_001]);
+    assert_eq!(refused, Err(Refused::TooLarge { bytes: 20_001, bytes_max: 20_000 }));
 }
 
 #[test]
@@ -166,6 +199,67 @@ fn without_room_groups_gather_until_a_file_is_ready() {
     commit.file_ready(1, 65_536);
     let write = commit.poll_group(0).unwrap();
     assert_eq!((write.file, write.position, write.entries.len()), (1, 0, 2));
+}
+
+/// Groups of 16 KiB that fill the log to its limit, four a file, all durable; one more waits.
+fn full_log() -> GroupCommit {
+    let mut commit = ready(GroupCommitConfig { log_bytes_max: 4 * 65_536, ..config() });
+    for sequence in 1..=16 {
+        assert_eq!(append(&mut commit, 16_000), sequence);
+        assert_eq!(commit.poll_group(0).unwrap().file, (sequence as u32 - 1) / 4);
+        commit.handle_written(Sequence(sequence));
+        prepare(&mut commit);
+    }
+    assert_eq!(append(&mut commit, 16_000), 17);
+    assert!(commit.poll_prepare().is_none() && commit.poll_group(0).is_none());
+    assert_eq!(commit.live_bytes(), 4 * 65_536);
+    commit
+}
+
+#[test]
+fn a_full_log_gathers_until_files_are_forgotten() {
+    let mut commit = full_log();
+    assert_eq!(commit.first_file_from(Sequence(12)), 2);
+    assert_eq!(commit.first_file_from(Sequence(13)), 3);
+    assert_eq!(commit.first_file_from(Sequence(17)), 3, "it waits, so the file in use");
+    commit.forget_files_before(2);
+    assert_eq!(commit.live_bytes(), 2 * 65_536);
+    assert_eq!(commit.poll_prepare(), Some(PrepareFile { number: 4, bytes: 65_536 }));
+    commit.file_ready(4, 65_536);
+    assert_eq!(commit.poll_group(0).unwrap().file, 4);
+    assert_eq!((commit.first_file_from(Sequence(17)), commit.first_file_from(Sequence(1))), (4, 2));
+}
+
+#[test]
+fn a_full_log_that_is_closed_still_writes_what_it_took() {
+    let mut commit = full_log();
+    commit.close();
+    assert_eq!(commit.poll_prepare(), Some(PrepareFile { number: 4, bytes: 65_536 }));
+    commit.file_ready(4, 65_536);
+    assert_eq!(commit.poll_group(0).unwrap().sequence, Sequence(17));
+    commit.handle_written(Sequence(17));
+    assert!(header(&commit.poll_group(0).unwrap()).closed);
+}
+
+#[test]
+#[should_panic(expected = "before its groups were durable")]
+fn a_file_with_a_group_in_flight_is_never_forgotten() {
+    let mut commit = ready(config());
+    for sequence in 1..=5 {
+        append(&mut commit, 16_000);
+        commit.poll_group(0).unwrap();
+        if sequence != 4 {
+            commit.handle_written(Sequence(sequence));
+        }
+        prepare(&mut commit);
+    }
+    commit.forget_files_before(1);
+}
+
+#[test]
+#[should_panic(expected = "must fit a log")]
+fn a_limit_that_leaves_no_room_for_rolling_is_our_bug() {
+    let _ = GroupCommit::new(GroupCommitConfig { log_bytes_max: 4 * 65_536 - 1, ..config() });
 }
 
 #[test]

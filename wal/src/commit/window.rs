@@ -43,6 +43,11 @@ impl Window {
         self.groups.is_empty()
     }
 
+    /// Whether no group in flight lies in a file before number `file`.
+    pub(super) fn is_behind_file(&self, file: u32) -> bool {
+        self.groups.iter().all(|group| group.file >= file)
+    }
+
     /// The sequence of the next group to be handed out.
     pub(super) fn sequence_next(&self) -> Sequence {
         self.groups.back().map_or(self.mark, |group| group.sequence).next()

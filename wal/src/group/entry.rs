@@ -22,15 +22,39 @@ pub enum EntryKind {
     LogStart = 3,
     /// The partition is gone from this node.
     PartitionDrop = 4,
+    /// What is settled of the partition: all below the offset lies, synced, in the segments that the bytes name; they
+    /// are an encoded [`PartitionState`](crate::state::PartitionState).
+    State = 5,
+    /// A record batch that stood further back in the log, again: the same bytes under the same leader epoch.
+    Carried = 6,
+    /// Files of this log before the one whose number is the offset say nothing any more. Of no partition: all zero.
+    Floor = 7,
 }
 
 impl EntryKind {
+    /// Whether entries of this kind carry bytes; all others carry none.
+    #[inline]
+    #[must_use]
+    pub const fn has_bytes(self) -> bool {
+        self.is_batch() || matches!(self, Self::State)
+    }
+
+    /// Whether the bytes are a record batch.
+    #[inline]
+    #[must_use]
+    pub const fn is_batch(self) -> bool {
+        matches!(self, Self::Append | Self::Carried)
+    }
+
     const fn from_byte(byte: u8) -> Option<Self> {
         match byte {
             1 => Some(Self::Append),
             2 => Some(Self::Truncate),
             3 => Some(Self::LogStart),
             4 => Some(Self::PartitionDrop),
+            5 => Some(Self::State),
+            6 => Some(Self::Carried),
+            7 => Some(Self::Floor),
             _ => None,
         }
     }
@@ -45,15 +69,16 @@ pub struct EntryHead {
     pub flags: u8,
     /// The partition.
     pub partition: PartitionId,
-    /// The leader epoch under which it happened.
+    /// The leader epoch under which it happened; 0 where none decides.
     pub leader_epoch: LeaderEpoch,
-    /// Append: offset of the first record. Truncate: the end. Log start: the start.
+    /// A batch: offset of its first record. Truncate: the end. Log start: the start. State: the settled end. Floor: the
+    /// number of a log file.
     pub offset: Offset,
-    /// Records in the batch; 0 unless an append.
+    /// Records in the batch; 0 unless it is one.
     pub records: u32,
     /// Where the entry's bytes start, in bytes from the start of the group.
     pub position: u32,
-    /// Bytes of the entry; 0 unless an append.
+    /// Bytes of the entry; 0 unless its kind [has bytes](EntryKind::has_bytes).
     pub length: u32,
     /// CRC-32C of the entry's bytes as stored.
     pub crc: u32,

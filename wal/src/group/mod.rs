@@ -147,7 +147,7 @@ pub struct GroupView<'a> {
 }
 
 impl<'a> GroupView<'a> {
-    /// The stored bytes of `head`, one of this view's entries; empty unless it is an append.
+    /// The stored bytes of `head`, one of this view's entries; empty unless its kind has any.
     ///
     /// # Panics
     /// When `head` is of another group.
@@ -190,7 +190,7 @@ pub(crate) fn parse_directory(header: &GroupHeader, bytes: &[u8]) -> Result<Vec<
     for (which, encoded) in (0..).zip(directory.chunks_exact(ENTRY_HEAD_BYTES)) {
         let head = EntryHead::decode(encoded, which)?;
         // Entries lie back to back: overlaps and gaps are impossible, not merely unlikely.
-        if head.position as usize != position || (head.kind == EntryKind::Append) != (head.length > 0) {
+        if head.position as usize != position || head.kind.has_bytes() != (head.length > 0) {
             return Err(GroupDamage::Bounds);
         }
         position = position.checked_add(head.length as usize).ok_or(GroupDamage::Bounds)?;

@@ -175,9 +175,25 @@ fn directories_must_account_for_every_byte_between_header_and_directory() {
 }
 
 #[test]
+fn every_kind_parses_back_with_bytes_exactly_if_it_has_any() {
+    use EntryKind::{Append, Carried, Floor, LogStart, PartitionDrop, State, Truncate};
+    for kind in [Append, Truncate, LogStart, PartitionDrop, State, Carried, Floor] {
+        for length in [0, 100] {
+            let entry = vec![1; length];
+            let mut bytes = vec![0; 64];
+            bytes.extend(&entry);
+            let written = head(kind, 64, &entry);
+            let found = parse(&seal(bytes, &[written]).1, SALT).map(|view| view.heads);
+            let fits = matches!(kind, Append | State | Carried) == (length > 0);
+            assert_eq!(found, if fits { Ok(vec![written]) } else { Err(GroupDamage::Bounds) }, "{kind:?}");
+        }
+    }
+}
+
+#[test]
 fn unknown_kinds_and_flags_are_refused_not_ignored() {
     let (_, heads, bytes) = sample();
-    for (place, value) in [(0, 5), (0, 0), (1, 1), (2, 1), (55, 1)] {
+    for (place, value) in [(0, 8), (0, 0), (1, 1), (2, 1), (55, 1)] {
         let mut changed = bytes[..5164].to_vec();
         let mut directory: Vec<u8> = heads.iter().flat_map(EntryHead::encode).collect();
         directory[ENTRY_HEAD_BYTES + place] = value;

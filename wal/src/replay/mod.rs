@@ -7,15 +7,18 @@
 //!
 //! A group is where it should be if it has the expected sequence and names the header CRC of the group before. When the
 //! file in hand has no such group at the expected place but the next file begins with it, the log went on there.
-//! Bytes of older generations or other data directories never pass: both are in the header.
+//! Bytes of older generations or other data directories never pass: both are in the header. Where the first files have
+//! been recycled, the log begins with whatever group the first file that is left begins with.
 
 mod ahead;
+mod report;
 mod source;
 
 use core::fmt;
 
 use bytes::Bytes;
 
+pub use report::{Cut, Lost, ReplayReport, ReplayedGroup, Rot};
 pub use source::{LogSource, ReadFailed};
 
 use crate::block::BLOCK_BYTES;
@@ -37,12 +40,11 @@ pub struct ReplayConfig {
     pub log: LogId,
     /// The data directory's secret.
     pub salt: LogSalt,
-    /// The first file that is still needed; those before it may have been recycled.
+    /// The first file that exists. If it is not 0, those before it have been recycled, which is done only once the first
+    /// group of this one is durable: damage to that is rot.
     pub first_file: u32,
     /// The last file that exists; all between are expected to.
     pub last_file: u32,
-    /// The first group that is still needed, [`Sequence`] 1 for all. Groups before it may be given and are not missed.
-    pub floor: Sequence,
     /// The log's last group, if a former start has replayed and served it: everything up to there is known to have been
     /// durable, whatever the headers say, and nothing behind it belongs to the log, however intact, because that start
     /// went on without it. `None` when no start has.
@@ -99,78 +101,6 @@ impl fmt::Display for ReplayError {
 
 impl core::error::Error for ReplayError {}
 
-/// A group that survived, or what did of it.
-#[derive(Clone, Debug)]
-pub struct ReplayedGroup {
-    /// The group.
-    pub sequence: Sequence,
-    /// The file it lies in.
-    pub file: u32,
-    /// Its intact entries in order; the bytes are empty unless an append.
-    pub entries: Vec<(EntryHead, Bytes)>,
-}
-
-/// Damage to what was durable.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rot {
-    /// The file's number.
-    pub file: u32,
-    /// Where it begins, in bytes.
-    pub position: u64,
-    /// The first group hit.
-    pub first: Sequence,
-    /// The last group hit.
-    pub last: Sequence,
-    /// What is lost of them.
-    pub lost: Lost,
-}
-
-/// What rot took.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Lost {
-    /// These entries of one group; all others were given.
-    Entries(Vec<EntryHead>),
-    /// Whole groups whose directories cannot be read: any partition of the log may be hit.
-    Groups,
-}
-
-/// A torn tail that was removed. All of it was written by this log, or may have been: it may have been acknowledged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cut {
-    /// The file's number.
-    pub file: u32,
-    /// Where the log now ends, in bytes.
-    pub position: u64,
-    /// The first group that is gone.
-    pub first: Sequence,
-    /// Groups behind the cut that are intact.
-    pub groups_complete: u32,
-    /// Groups from the cut on whose header is intact but not all else.
-    pub groups_damaged: u32,
-    /// Blocks from the cut on that are neither zero nor of a group that can be recognised. Where files are recycled
-    /// without being zeroed, the rest of a former group that was overwritten in part is among them.
-    pub blocks_unknown: u64,
-}
-
-/// What replay found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReplayReport {
-    /// Groups given.
-    pub groups: u64,
-    /// The last group given; 0 if none was.
-    pub last_sequence: Sequence,
-    /// Where the log ends: the file, and the byte behind its last group.
-    pub end: (u32, u64),
-    /// The highest mark seen: all up to here was durable for certain.
-    pub durable_upto: Sequence,
-    /// The log was closed in order.
-    pub closed: bool,
-    /// What was cut, if that was anything but zeroes or whole groups of another generation.
-    pub cut: Option<Cut>,
-    /// Damage to what was durable, in order.
-    pub rot: Vec<Rot>,
-}
-
 /// Replay of one log. The owner calls [`Self::next_group`] until it gives none, then [`Self::finish`].
 #[derive(Debug)]
 pub struct Replay {
@@ -181,7 +111,7 @@ pub struct Replay {
     /// Where the expected group should start.
     place: Place,
     expected: Sequence,
-    /// Whether the log's beginning was recycled and no group has been found yet: the first may stand before `expected`.
+    /// Whether the log's beginning was recycled and no group has been found yet: which one is the first is not known.
     is_searching: bool,
     /// Header CRC of the group before; unknown at a recycled beginning and behind rot.
     previous_crc: Option<u32>,
@@ -202,7 +132,7 @@ impl Replay {
             window: ReadWindow::new(WINDOW_BYTES),
             window_ahead: ReadWindow::new(WINDOW_BYTES),
             place: Place { file: config.first_file, position: 0 },
-            expected: if is_whole { Sequence::ZERO.next() } else { config.floor.max(Sequence::ZERO.next()) },
+            expected: Sequence::ZERO.next(),
             is_searching: !is_whole,
             previous_crc: is_whole.then_some(0),
             is_ended: false,
@@ -210,7 +140,7 @@ impl Replay {
                 groups: 0,
                 last_sequence: Sequence::ZERO,
                 end: (config.first_file, 0),
-                durable_upto: config.floor.previous().max(config.served_upto.unwrap_or(Sequence::ZERO)),
+                durable_upto: config.served_upto.unwrap_or(Sequence::ZERO),
                 closed: false,
                 cut: None,
                 rot: Vec::new(),
@@ -224,8 +154,11 @@ impl Replay {
     /// # Errors
     /// When what the log holds cannot be known. Replay is over then.
     pub fn next_group(&mut self, source: &mut dyn LogSource) -> Result<Option<ReplayedGroup>, ReplayError> {
+        if self.is_searching {
+            self.find_beginning(source)?;
+        }
         while !self.is_ended {
-            if self.last_owned(self.expected) < self.expected {
+            if !self.is_owned(self.expected) {
                 self.is_ended = true;
                 break;
             }
@@ -266,6 +199,39 @@ impl Replay {
     pub fn finish(self) -> ReplayReport {
         assert!(self.is_ended, "replay has not come to its end");
         self.report
+    }
+
+    /// Expects the group that the first file begins with, where those before it were recycled; if that is lost, the first
+    /// group that is found.
+    fn find_beginning(&mut self, source: &mut dyn LogSource) -> Result<(), ReplayError> {
+        self.is_searching = false;
+        let place @ Place { file, position } = self.place;
+        let block = self.window.peek(source, file, position, BLOCK_BYTES)?;
+        match GroupHeader::decode(block, self.config.salt) {
+            Ok(header) if self.config.owns(&header) && self.is_owned(header.sequence) => {
+                self.expected = header.sequence;
+                self.report.durable_upto = self.report.durable_upto.max(header.sequence);
+                return Ok(());
+            }
+            Err(reason @ GroupDamage::FormatVersion { .. }) => {
+                return Err(ReplayError::Unsupported { file, position, reason });
+            }
+            _ => {}
+        }
+        let durable_upto = self.report.durable_upto;
+        let search = Search { from: place, after: Sequence::ZERO, durable_upto, lost_upto: None };
+        let ahead = look_ahead(&self.config, source, &mut self.window_ahead, search)?;
+        let found = ahead.first.filter(|&(_, sequence)| self.is_owned(sequence));
+        let lost = found.map_or(self.expected, |(_, sequence)| sequence.previous());
+        self.report.rot.push(Rot { file, position, first: lost, last: lost, lost: Lost::Groups });
+        if let Some((next, sequence)) = found {
+            self.report.durable_upto = durable_upto.max(lost);
+            self.place = next;
+            self.expected = sequence;
+        } else {
+            self.cut(place, &ahead);
+        }
+        Ok(())
     }
 
     /// The header decoded at `place`, if it is the expected group's.
@@ -332,7 +298,6 @@ impl Replay {
         });
         self.place.position += u64::from(header.length);
         self.expected = header.sequence.next();
-        self.is_searching = false;
         self.previous_crc = Some(header_crc);
         self.is_ended = header.closed;
         self.report.closed = header.closed;
@@ -358,19 +323,16 @@ impl Replay {
     /// Nothing stands where the expected group should: rot, a torn tail, or simply the end.
     fn pass_missing_group(&mut self, source: &mut dyn LogSource) -> Result<(), ReplayError> {
         let place = self.place;
-        let after = if self.is_searching { Sequence::ZERO } else { self.expected };
-        let search = Search { from: place, after, durable_upto: self.report.durable_upto, lost_upto: None };
+        let (after, durable_upto) = (self.expected, self.report.durable_upto);
+        let search = Search { from: place, after, durable_upto, lost_upto: None };
         let ahead = look_ahead(&self.config, source, &mut self.window_ahead, search)?;
         let durable_upto = self.last_owned(ahead.durable_upto);
         self.report.durable_upto = durable_upto;
         match ahead.first {
-            Some((next, sequence))
-                if sequence.previous() <= durable_upto && self.last_owned(sequence) == sequence =>
-            {
+            Some((next, sequence)) if sequence.previous() <= durable_upto && self.is_owned(sequence) => {
                 self.report_missing(sequence.previous());
                 self.place = next;
                 self.expected = sequence;
-                self.is_searching = false;
                 self.previous_crc = None;
             }
             _ => {
@@ -380,6 +342,11 @@ impl Replay {
             }
         }
         Ok(())
+    }
+
+    /// Whether a group of this number belongs to the log: none does behind where a former start served it up to.
+    fn is_owned(&self, sequence: Sequence) -> bool {
+        self.last_owned(sequence) == sequence
     }
 
     /// `sequence`, or the log's last group if that lies before it.

@@ -1,5 +1,7 @@
 //! Random runs that end in a crash: replay gives exactly the groups before the first hole, all that the mark had passed.
 
+use std::ops::Range;
+
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use ringmain_wal::commit::GroupCommitConfig;
@@ -11,6 +13,8 @@ use crate::model::{Log, config, replay, replay_config, replay_with, sequences};
 enum Step {
     Append { partition: u32, length: usize },
     Truncate { partition: u32 },
+    Carry { partition: u32, length: usize },
+    Recycle { groups_behind: u64 },
     Pump,
     Complete { which: usize },
     Wait { ms: u64 },
@@ -21,6 +25,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         6 => (0..4_u32, 61..6000_usize).prop_map(|(partition, length)| Step::Append { partition, length }),
         1 => (0..4_u32, 10_000..40_000_usize).prop_map(|(partition, length)| Step::Append { partition, length }),
         1 => (0..4_u32).prop_map(|partition| Step::Truncate { partition }),
+        1 => (0..4_u32, 61..6000_usize).prop_map(|(partition, length)| Step::Carry { partition, length }),
+        1 => (0..6_u64).prop_map(|groups_behind| Step::Recycle { groups_behind }),
         4 => Just(Step::Pump),
         5 => (0..4_usize).prop_map(|which| Step::Complete { which }),
         1 => (0..30_u64).prop_map(|ms| Step::Wait { ms }),
@@ -33,6 +39,8 @@ fn run(log: &mut Log, steps: &[Step]) {
         match *step {
             Step::Append { partition, length } => drop(log.append(partition, length)),
             Step::Truncate { partition } => drop(log.truncate(partition)),
+            Step::Carry { partition, length } => log.carry(partition, length),
+            Step::Recycle { groups_behind } => log.recycle(groups_behind),
             Step::Pump => log.pump(),
             Step::Complete { which } => log.complete(which),
             Step::Wait { ms } => log.now_ns += ms * 1_000_000,
@@ -40,23 +48,26 @@ fn run(log: &mut Log, steps: &[Step]) {
     }
 }
 
-/// The groups before the first that is not wholly on disk.
-fn groups_before_hole(log: &mut Log) -> u64 {
+/// The groups from the first that has not been recycled to the last before one that is not wholly on disk.
+fn groups_before_hole(log: &mut Log) -> Range<u64> {
+    let first_file = log.first_file();
     let Log { disk, writes, .. } = log;
-    writes.iter().take_while(|write| disk.holds(write)).count() as u64
+    let recycled = writes.iter().take_while(|write| write.file < first_file).count();
+    let kept = writes[recycled..].iter().take_while(|write| disk.holds(write)).count();
+    recycled as u64 + 1..(recycled + kept) as u64 + 1
 }
 
 fn check(log: &mut Log) -> Result<(), TestCaseError> {
     let expected = groups_before_hole(log);
-    prop_assert!(expected >= log.commit.mark().0, "the model lost what was durable");
+    prop_assert!(expected.end > log.commit.mark().0, "the model lost what was durable");
     let (groups, report) = replay(&mut log.disk).unwrap();
-    prop_assert_eq!(sequences(&groups), (1..=expected).collect::<Vec<_>>());
+    prop_assert_eq!(sequences(&groups), expected.clone().collect::<Vec<_>>());
     prop_assert_eq!(&report.rot, &[]);
     prop_assert!(report.durable_upto <= log.commit.mark());
     for group in &groups {
         log.assert_same(group, 0);
     }
-    let lost = &log.writes[usize::try_from(expected).unwrap()..];
+    let lost = &log.writes[usize::try_from(expected.end - 1).unwrap()..];
     let whole = lost.iter().filter(|write| log.disk.holds(write)).count();
     let found = report.cut.map_or(0, |cut| cut.groups_complete) as usize;
     prop_assert_eq!(found, whole, "every whole group behind the hole is counted");
@@ -94,7 +105,7 @@ proptest! {
     ) {
         let mut older = Log::new(GroupCommitConfig { generation: Generation(4), ..config() }, seed);
         run(&mut older, &former);
-        let recycled = older.disk.files.remove(&0).unwrap();
+        let recycled = older.disk.files.pop_first().unwrap().1;
         let mut log = Log::on_recycled_files(config(), seed ^ 1, recycled);
         run(&mut log, &steps);
         log.crash(out_of);
@@ -111,6 +122,8 @@ proptest! {
             log.complete(1);
         }
         let written = log.writes.len() as u64;
+        let expected = groups_before_hole(&mut log);
+        prop_assert_eq!(expected.end, written + 1);
         let config = replay_config(&log.disk);
         let behind = config.last_file;
         let used = log.writes.last().unwrap().file;
@@ -118,8 +131,11 @@ proptest! {
             log.disk.broken_file = Some(behind);
         }
         let (groups, report) = replay_with(&mut log.disk, config).unwrap();
-        prop_assert_eq!(sequences(&groups), (1..=written).collect::<Vec<_>>());
-        prop_assert!(report.closed && report.cut.is_none() && report.rot.is_empty());
-        prop_assert_eq!(report.durable_upto.0, written - 1);
+        prop_assert_eq!(sequences(&groups), expected.collect::<Vec<_>>());
+        prop_assert!(report.cut.is_none() && report.rot.is_empty());
+        // Only where there is no room for it is there no last group.
+        let is_full = used == behind && report.end.1 == log.disk.files[&used].len() as u64;
+        prop_assert_eq!(report.closed, !is_full);
+        prop_assert!(is_full || report.durable_upto.0 >= written - 1);
     }
 }

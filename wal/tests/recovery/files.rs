@@ -83,38 +83,50 @@ fn a_missing_file_and_a_refused_read_are_errors() {
     assert_eq!(replay(&mut log.disk).unwrap_err(), ReplayError::Read { file: 2, position: 0, error });
 }
 
+/// Two files left of at least four, the first of them numbered 2.
+fn recycled() -> Log {
+    let mut log = four_files();
+    log.disk.files.retain(|&number, _| number >= 2);
+    log
+}
+
 #[test]
 fn a_log_whose_first_files_were_recycled_is_replayed_from_the_first_that_is_left() {
-    let mut log = four_files();
-    let first = first_in(&log, 2);
-    log.disk.files.remove(&0);
-    log.disk.files.remove(&1);
-    for ahead in 0..3 {
-        let config = ReplayConfig { floor: Sequence(first.0 + ahead), ..replay_config(&log.disk) };
-        let (groups, report) = replay_with(&mut log.disk, config).unwrap();
-        assert_eq!(sequences(&groups), (first.0..=log.writes.len() as u64).collect::<Vec<_>>());
-        assert_eq!((report.cut, report.rot.len()), (None, 0));
+    let mut log = recycled();
+    let (groups, report) = replay(&mut log.disk).unwrap();
+    assert_eq!(sequences(&groups), (first_in(&log, 2).0..=log.writes.len() as u64).collect::<Vec<_>>());
+    assert_eq!((report.cut, report.rot.len()), (None, 0));
+}
+
+#[test]
+fn a_recycled_beginning_that_is_lost_is_rot_and_the_log_goes_on_behind_it() {
+    for lost in 1..4 {
+        let mut log = recycled();
+        log.disk.files.get_mut(&2).unwrap()[..lost * 12_288].fill(0);
+        let (groups, report) = replay(&mut log.disk).unwrap();
+        let found = first_in(&log, 2).0 + lost as u64;
+        assert_eq!(sequences(&groups), (found..=log.writes.len() as u64).collect::<Vec<_>>());
+        let [rot] = &report.rot[..] else { panic!("{:?}", report.rot) };
+        assert_eq!((rot.file, rot.position, &rot.lost), (2, 0, &Lost::Groups));
+        assert_eq!((rot.first, rot.last, report.cut), (Sequence(found - 1), Sequence(found - 1), None));
     }
 }
 
 #[test]
-fn damage_at_a_recycled_beginning_counts_only_from_the_floor() {
-    for (floor_ahead, lost) in [(0, 2), (1, 1), (2, 0), (3, 0)] {
-        let mut log = four_files();
-        let first = first_in(&log, 2);
-        log.disk.files.remove(&0);
-        log.disk.files.remove(&1);
-        log.disk.files.get_mut(&2).unwrap()[..2 * 12_288].fill(0);
-        let config = ReplayConfig { floor: Sequence(first.0 + floor_ahead), ..replay_config(&log.disk) };
-        let (groups, report) = replay_with(&mut log.disk, config).unwrap();
-        assert_eq!(groups[0].sequence.0, first.0 + 2);
-        let reported: u64 = report.rot.iter().map(|rot| rot.last.0 - rot.first.0 + 1).sum();
-        assert_eq!((reported, report.cut), (lost, None), "floor {floor_ahead} ahead");
+fn a_recycled_log_in_which_nothing_is_found_is_rot_too() {
+    for filler in [0, 0x77] {
+        let mut log = recycled();
+        log.disk.files.values_mut().for_each(|file| file.fill(filler));
+        let (groups, report) = replay(&mut log.disk).unwrap();
+        assert!(groups.is_empty());
+        let [rot] = &report.rot[..] else { panic!("{:?}", report.rot) };
+        assert_eq!((rot.first, rot.last, &rot.lost), (Sequence(1), Sequence(1), &Lost::Groups));
+        assert_eq!(report.cut.is_some(), filler != 0, "zeroes are nothing that was cut");
     }
 }
 
 #[test]
-fn what_lies_before_the_floor_was_durable_whatever_the_marks_on_disk_say() {
+fn the_first_group_behind_recycled_files_was_durable_whatever_the_marks_on_disk_say() {
     let mut log = Log::new(config(), 1);
     while log.writes.len() < 5 {
         log.append_durably(10_000);
@@ -123,17 +135,34 @@ fn what_lies_before_the_floor_was_durable_whatever_the_marks_on_disk_say() {
         log.append(0, 10_000);
         log.pump();
     }
-    log.complete(0);
-    log.complete(0);
-    let first = log.writes[5].clone();
-    assert_eq!((first.file, first.position, header(&log.writes[6]).durable_upto), (1, 0, Sequence(5)));
+    let [first, second] = [5, 6].map(|place| log.writes[place].clone());
+    assert_eq!((first.file, first.position, header(&second).durable_upto), (1, 0, Sequence(5)));
     log.disk.files.remove(&0);
+    log.disk.write(&first);
+    let entry = &first.entries[0];
+    let (byte, directory) = (entry.head.position as usize, header(&first).directory_position as usize);
+    for (place, lost) in [(byte, Lost::Entries(vec![entry.head])), (directory, Lost::Groups)] {
+        log.disk.group_mut(&first)[place] ^= 1;
+        let (groups, report) = replay(&mut log.disk).unwrap();
+        assert_eq!((groups.len(), report.cut), (usize::from(lost != Lost::Groups), None));
+        assert_eq!((report.rot.len(), &report.rot[0].lost, report.durable_upto), (1, &lost, Sequence(6)));
+        log.disk.group_mut(&first)[place] ^= 1;
+    }
     log.disk.group_mut(&first).fill(0);
-    for (floor, expected) in [(6, vec![]), (7, vec![7])] {
-        let config = ReplayConfig { floor: Sequence(floor), ..replay_config(&log.disk) };
+    log.disk.write(&second);
+    let (groups, report) = replay(&mut log.disk).unwrap();
+    assert_eq!((sequences(&groups), report.cut, report.rot.len()), (vec![7], None, 1));
+    assert_eq!((report.rot[0].last, report.durable_upto), (Sequence(6), Sequence(6)));
+}
+
+#[test]
+fn a_recycled_log_that_was_served_begins_with_nothing_behind_its_end() {
+    let mut log = recycled();
+    let first = first_in(&log, 2);
+    for (last, given, rotten) in [(first, 1, 0), (first.previous(), 0, 1), (first.next(), 2, 0)] {
+        let config = ReplayConfig { served_upto: Some(last), ..replay_config(&log.disk) };
         let (groups, report) = replay_with(&mut log.disk, config).unwrap();
-        assert_eq!((sequences(&groups), report.rot.len()), (expected, 0));
-        assert_eq!(report.cut.is_some(), groups.is_empty());
+        assert_eq!((groups.len(), report.rot.len()), (given, rotten), "served up to {last}");
     }
 }
 

@@ -109,6 +109,8 @@ pub(crate) struct Log {
     offset: i64,
     /// The group that each batch was promised, by its offset.
     promised: BTreeMap<Offset, Sequence>,
+    /// Floors appended and not yet durable: the group and the file that each names.
+    floors: Vec<(Sequence, u32)>,
     /// What fresh files hold: bytes of a former generation, repeated; zeroes if empty.
     recycled: Vec<u8>,
 }
@@ -129,6 +131,7 @@ impl Log {
             random: ChaCha8Rng::seed_from_u64(seed),
             offset: 0,
             promised: BTreeMap::new(),
+            floors: Vec::new(),
             recycled,
         };
         log.pump();
@@ -153,6 +156,28 @@ impl Log {
     pub(crate) fn truncate(&mut self, partition: u32) -> Sequence {
         let change = PartitionChange::Truncate { offset: Offset(self.offset), leader_epoch: LeaderEpoch(1) };
         self.commit.append_entry(partition_id(partition), change).unwrap()
+    }
+
+    /// Logs a state and a batch carried: two entries with bytes that are no appends.
+    pub(crate) fn carry(&mut self, partition: u32, length: usize) {
+        let (id, end) = (partition_id(partition), Offset(self.offset));
+        self.commit.append_state(id, end, &vec![0xee; length]).unwrap();
+        self.commit.append_carried(id, LeaderEpoch(1), end, 1, &vec![0xcc; length]).unwrap();
+    }
+
+    /// Logs that no group so and so far behind the mark is needed; files before go once that is durable.
+    pub(crate) fn recycle(&mut self, groups_behind: u64) {
+        let needed = Sequence(self.commit.mark().next().0.saturating_sub(groups_behind));
+        let first_file = self.commit.first_file_from(needed);
+        let is_taken = |write: &GroupWrite| write.sequence >= needed && write.file < first_file;
+        let was_taken = self.writes.iter().any(|write| is_taken(write) && write.file >= self.first_file());
+        assert!(!was_taken, "a file that is needed would be recycled");
+        self.floors.push((self.commit.append_floor(first_file).unwrap(), first_file));
+    }
+
+    /// The first file that has not been recycled.
+    pub(crate) fn first_file(&self) -> u32 {
+        *self.disk.files.keys().next().unwrap()
     }
 
     /// Prepares the files asked for and begins the writes that may begin.
@@ -185,7 +210,18 @@ impl Log {
             let write = self.in_flight.remove(which % self.in_flight.len());
             self.disk.write(&write);
             self.commit.handle_written(write.sequence);
+            self.delete_recycled();
         }
+    }
+
+    fn delete_recycled(&mut self) {
+        let mark = self.commit.mark();
+        for (_, first_file) in self.floors.extract_if(.., |(sequence, _)| *sequence <= mark) {
+            self.disk.files.retain(|&number, _| number >= first_file);
+            self.commit.forget_files_before(first_file);
+        }
+        let stored: usize = self.disk.files.values().map(Vec::len).sum();
+        assert_eq!(self.commit.live_bytes(), stored as u64);
     }
 
     /// Appends one batch and completes all that is in flight: a group of its own, durable.
@@ -240,7 +276,6 @@ pub(crate) fn replay_config(disk: &Disk) -> ReplayConfig {
         salt: SALT,
         first_file: *disk.files.keys().next().unwrap(),
         last_file: *disk.files.keys().last().unwrap(),
-        floor: Sequence(1),
         served_upto: None,
     }
 }

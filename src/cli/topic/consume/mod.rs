@@ -1,6 +1,7 @@
 //! `topic consume`: records of some partitions, from one position to another or for ever.
 
 mod arguments;
+mod bounds;
 mod position;
 mod printer;
 mod template;
@@ -12,11 +13,14 @@ use std::time::Duration;
 
 use ringmain_client::{Client, ClientError, Consumer, ConsumerConfig, Fetched, Record, Start, Topic};
 use ringmain_wire::ids::{Offset, PartitionId, PartitionIndex};
+use ringmain_wire::native::errors::ErrorCode;
 
 pub(in crate::cli) use self::arguments::ConsumeArguments;
+use self::bounds::{Bounds, log_starts_above, place};
+use self::position::To;
 use self::printer::{Form, Printer};
 use crate::cli::arguments::Format;
-use crate::cli::failure::Failure;
+use crate::cli::failure::{Failure, note};
 use crate::cli::output::stdout_closed;
 use crate::cli::session::{Interrupts, TIMEOUT_DEFAULT, with_client};
 
@@ -37,7 +41,7 @@ pub(in crate::cli) fn run(arguments: &ConsumeArguments, format: Format) -> Resul
         let mut interrupts = Interrupts::listen()?;
         let mut printer = Printer::new(form)?;
         let read = async {
-            let mut reading = Reading::begin(&client, arguments).await?;
+            let mut reading = Reading::begin(&client, arguments, format).await?;
             reading.print_all(&mut printer).await
         };
         let ended = tokio::select! {
@@ -53,18 +57,35 @@ pub(in crate::cli) fn run(arguments: &ConsumeArguments, format: Format) -> Resul
 
 /// One run of the command.
 struct Reading {
+    client: Client,
     topic: std::sync::Arc<Topic>,
     consumer: Consumer,
-    /// Partitions that are still read; with where they end, if they do.
-    open: BTreeMap<PartitionIndex, Option<Offset>>,
+    /// Partitions that are still read.
+    open: BTreeMap<PartitionIndex, Range>,
+    /// Records below it are not printed: an offset that is still to come cannot be fetched from.
+    first: Offset,
     /// Records still to be printed.
     remaining: u64,
     /// How long a record may be waited for.
     patience: Option<Duration>,
 }
 
+/// What is to be read of a partition.
+#[derive(Clone, Copy, Debug)]
+struct Range {
+    next: Offset,
+    /// Where it ends, if it does.
+    end: Option<Offset>,
+}
+
+impl Range {
+    fn is_empty(&self) -> bool {
+        self.end.is_some_and(|end| self.next >= end)
+    }
+}
+
 impl Reading {
-    async fn begin(client: &Client, arguments: &ConsumeArguments) -> Result<Self, Failure> {
+    async fn begin(client: &Client, arguments: &ConsumeArguments, format: Format) -> Result<Self, Failure> {
         let topic = client.topic(&arguments.topic).await?;
         let partitions = chosen_partitions(&topic, &arguments.partitions)?;
         let mut open = BTreeMap::new();
@@ -74,25 +95,43 @@ impl Reading {
                 Some(to) => Some(client.offset_of(&arguments.topic, partition, to.as_start()).await?),
                 None => None,
             };
-            let begin = client.offset_of(&arguments.topic, partition, arguments.from.0).await?;
-            if end.is_none_or(|end| begin < end) {
-                open.insert(partition, (begin, end));
+            let next = client.offset_of(&arguments.topic, partition, arguments.from.0).await?;
+            open.insert(partition, Range { next, end });
+        }
+        // An end that lies in the future can be waited for.
+        let can_wait = matches!(arguments.to(), None | Some(To::Offset(_)));
+        if can_wait {
+            open.retain(|_, range| !range.is_empty());
+        }
+        let mut first = Offset(0);
+        if let Start::Offset(offset) = arguments.from.0 {
+            first = offset;
+            let bounds = find_bounds(client, &arguments.topic, open.keys().copied()).await?;
+            let placed = place(&arguments.topic, &bounds, offset, can_wait)?;
+            if let Some(waiting) = &placed.waiting {
+                note(format, "offset_to_come", waiting);
+            }
+            for (partition, begin) in placed.begins {
+                open.entry(partition).and_modify(|range| range.next = begin);
             }
         }
+        open.retain(|_, range| !range.is_empty());
         let timeout = arguments.broker.timeout;
         let consumer = client.consumer(ConsumerConfig {
             fetch_wait: FETCH_WAIT_MAX.min(timeout.unwrap_or(TIMEOUT_DEFAULT) / 2),
             ..ConsumerConfig::default()
         });
         let assigned: Vec<_> =
-            open.iter().map(|(&partition, &(begin, _))| (partition, Start::Offset(begin))).collect();
+            open.iter().map(|(&partition, range)| (partition, Start::Offset(range.next))).collect();
         consumer.assign_all(&arguments.topic, &assigned).await?;
         // Records up to the end are there already: only the broker can be waited for.
         let bounded = arguments.to().is_some();
         Ok(Self {
+            client: client.clone(),
             topic,
             consumer,
-            open: open.into_iter().map(|(partition, (_, end))| (partition, end)).collect(),
+            first,
+            open,
             remaining: arguments.count.unwrap_or(u64::MAX),
             patience: timeout.or(bounded.then_some(TIMEOUT_DEFAULT)),
         })
@@ -106,10 +145,26 @@ impl Reading {
                         self.print(record, printer)?;
                     }
                 }
-                Fetched::Failed { error, .. } => return Err(error.into()),
+                Fetched::Failed { partition, error, .. } => {
+                    return Err(self.explain(partition, error).await);
+                }
             }
         }
         Ok(())
+    }
+
+    /// Why a partition is read no further. What was to be read next may have been deleted meanwhile.
+    async fn explain(&self, partition: PartitionIndex, error: ClientError) -> Failure {
+        if error.code() == ErrorCode::OffsetOutOfRange {
+            let name = &self.topic.name;
+            let start = self.client.offset_of(name, partition, Start::Beginning).await;
+            if let (Some(range), Ok(start)) = (self.open.get(&partition), start)
+                && range.next < start
+            {
+                return log_starts_above(name, partition, start, range.next);
+            }
+        }
+        error.into()
     }
 
     /// The next records; before it waits for them, what was printed can be seen.
@@ -139,20 +194,36 @@ impl Reading {
 
     fn print(&mut self, record: &Record, printer: &mut Printer) -> Result<(), Failure> {
         // A partition that is done, or the command.
-        let Some(&end) = self.open.get(&record.partition) else { return Ok(()) };
+        let Some(range) = self.open.get_mut(&record.partition) else { return Ok(()) };
         if self.remaining == 0 {
             return Ok(());
         }
-        if end.is_none_or(|end| record.offset < end) {
+        if record.offset >= self.first && range.end.is_none_or(|end| record.offset < end) {
             printer.print(record)?;
             self.remaining -= 1;
         }
-        if end.is_some_and(|end| record.offset.plus(1) >= end) {
+        range.next = record.offset.plus(1);
+        if range.is_empty() {
             self.open.remove(&record.partition);
             self.consumer.unassign(PartitionId::new(self.topic.id, record.partition));
         }
         Ok(())
     }
+}
+
+/// What those partitions hold.
+async fn find_bounds(
+    client: &Client,
+    topic: &str,
+    partitions: impl Iterator<Item = PartitionIndex>,
+) -> Result<Vec<(PartitionIndex, Bounds)>, Failure> {
+    let mut bounds = Vec::new();
+    for partition in partitions {
+        let start = client.offset_of(topic, partition, Start::Beginning).await?;
+        let end = client.offset_of(topic, partition, Start::End).await?;
+        bounds.push((partition, Bounds { start, end }));
+    }
+    Ok(bounds)
 }
 
 /// Those asked for, or all.

@@ -2,6 +2,7 @@
 
 mod arguments;
 mod input;
+mod limits;
 mod outstanding;
 mod record;
 mod report;
@@ -18,13 +19,14 @@ use tokio::time::Interval;
 
 pub(in crate::cli) use self::arguments::ProduceArguments;
 use self::input::{Input, Piece};
+use self::limits::{BatchLimit, record_bytes};
 use self::outstanding::Outstanding;
 use self::record::{BorrowedHeaders, RecordRules};
 use self::report::Report;
 use self::splitter::{Splitter, TooLong};
 use crate::cli::arguments::Format;
 use crate::cli::clock;
-use crate::cli::failure::Failure;
+use crate::cli::failure::{Failure, note};
 use crate::cli::output::{Progress, stdout_closed};
 use crate::cli::session::{Interrupts, with_client};
 
@@ -53,14 +55,16 @@ pub(super) fn run(arguments: &ProduceArguments, format: Format) -> Result<(), Fa
     let headers = rules.borrow_headers();
     with_client(&arguments.broker, async |client| {
         let mut pieces = input::open(&arguments.files)?;
-        check_target(&client, arguments).await?;
+        let limit = find_limit(&client, arguments).await?;
         let mut production = Production {
             topic: &arguments.topic,
-            producer: client.producer(producer_config(arguments)),
+            limit,
+            producer: client.producer(producer_config(arguments, limit)),
             rules: &rules,
             headers: &headers,
             outstanding: Outstanding::new(),
             report,
+            format,
             interrupts: Interrupts::listen()?,
             // Whoever types, or reads the report, is not to be disturbed.
             progress: Progress::new(!(stdin().is_terminal() || arguments.report && stdout().is_terminal())),
@@ -77,20 +81,21 @@ pub(super) fn run(arguments: &ProduceArguments, format: Format) -> Result<(), Fa
     })
 }
 
-async fn check_target(client: &Client, arguments: &ProduceArguments) -> Result<(), Failure> {
-    // Before the first line is read: whoever types should hear of it at once.
-    let topic = client.topic(&arguments.topic).await?;
+/// What the topic takes; asked before the first line is read: whoever types should hear of a wrong name at once.
+async fn find_limit(client: &Client, arguments: &ProduceArguments) -> Result<BatchLimit, Failure> {
+    let described = client.describe_topic(&arguments.topic).await?;
     if let Some(partition) = arguments.partition {
-        topic.partition(PartitionIndex(partition))?;
+        client.topic(&arguments.topic).await?.partition(PartitionIndex(partition))?;
     }
-    Ok(())
+    Ok(BatchLimit::of(&described))
 }
 
-fn producer_config(arguments: &ProduceArguments) -> ProducerConfig {
+fn producer_config(arguments: &ProduceArguments, limit: BatchLimit) -> ProducerConfig {
     ProducerConfig {
         acks: arguments.acks(),
         codec: arguments.codec(),
         linger: LINGER,
+        batch_bytes: ProducerConfig::default().batch_bytes.min(limit.records_bytes_max()),
         record_bytes_max: RECORD_BYTES_MAX,
         buffer_bytes_max: BUFFER_BYTES_MAX,
         delivery_timeout: arguments.broker.timeout.unwrap_or(TIMEOUT_DEFAULT),
@@ -105,18 +110,29 @@ enum Ending {
     Failed(Failure),
 }
 
-/// A record's outcome, and its value where that has to be reported.
-type Outcome = (Result<Delivered, ClientError>, Option<ReportedValue>);
-type ReportedValue = Option<Vec<u8>>;
+/// What is remembered of a record on its way.
+struct Sent {
+    /// Which record of the input it is, from 1.
+    number: u64,
+    /// Its length: key, value and headers.
+    bytes: usize,
+    /// Its value, where that has to be reported.
+    reported: Option<Option<Vec<u8>>>,
+}
+
+/// A record's outcome.
+type Outcome = (Result<Delivered, ClientError>, Sent);
 
 /// One run of the command.
 struct Production<'a> {
     topic: &'a str,
+    limit: BatchLimit,
     producer: Producer,
     rules: &'a RecordRules,
     headers: &'a BorrowedHeaders<'a>,
-    outstanding: Outstanding<PendingDelivery, Option<ReportedValue>>,
+    outstanding: Outstanding<PendingDelivery, Sent>,
     report: Option<Report>,
+    format: Format,
     interrupts: Interrupts,
     progress: Progress,
     progress_due: Interval,
@@ -159,10 +175,11 @@ impl Production<'_> {
     /// Gives one line to the producer, booking outcomes meanwhile.
     async fn send(&mut self, line: &[u8]) -> Result<(), Ending> {
         let record = self.rules.record(line, self.headers, clock::now());
+        let (number, bytes) = (self.taken + 1, record_bytes(&record));
         let pending = loop {
             match self.producer.try_send(self.topic, &record) {
                 Ok(pending) => break pending,
-                Err(AppendError::Refused(error)) => return Err(Ending::Failed(error.into())),
+                Err(AppendError::Refused(error)) => return Err(self.refused(error, number, bytes)),
                 Err(AppendError::Full | AppendError::AwaitingMetadata) => {}
             }
             tokio::select! {
@@ -172,23 +189,24 @@ impl Production<'_> {
                 // Makes room.
                 outcome = self.outstanding.next() => self.book(outcome)?,
                 sent = self.producer.send(self.topic, &record) => {
-                    break sent.map_err(|error| Ending::Failed(error.into()))?;
+                    break sent.map_err(|error| self.refused(error, number, bytes))?;
                 }
             }
         };
         let reported = self.report.is_some().then(|| record.value.map(<[u8]>::to_vec));
         self.taken += 1;
-        self.outstanding.push(pending, reported);
+        self.outstanding.push(pending, Sent { number, bytes, reported });
         while let Some(outcome) = self.outstanding.take() {
             self.book(outcome)?;
         }
         Ok(())
     }
 
-    fn book(&mut self, (outcome, value): Outcome) -> Result<(), Ending> {
-        let delivered = outcome.map_err(|error| Ending::Failed(error.into()))?;
+    fn book(&mut self, (outcome, sent): Outcome) -> Result<(), Ending> {
+        let Sent { number, bytes, reported } = sent;
+        let delivered = outcome.map_err(|error| self.refused(error, number, bytes))?;
         self.landed += 1;
-        if let (Some(report), Some(value)) = (&mut self.report, value)
+        if let (Some(report), Some(value)) = (&mut self.report, reported)
             && let Err(failure) = report.write(&delivered, value.as_deref())
         {
             // Said once; what is on its way still lands.
@@ -198,8 +216,13 @@ impl Production<'_> {
         Ok(())
     }
 
+    fn refused(&self, error: ClientError, number: u64, bytes: usize) -> Ending {
+        Ending::Failed(self.limit.explain(self.topic, number, bytes, error))
+    }
+
     /// Waits for what is on its way, and says how it went.
     async fn settle(mut self, mut ending: Ending) -> Result<(), Failure> {
+        let read_all = matches!(ending, Ending::InputDone);
         if !matches!(ending, Ending::Interrupted)
             && let Err(later) = self.collect().await
         {
@@ -222,6 +245,16 @@ impl Production<'_> {
                     format!("interrupted: {landed} of {taken} records landed"),
                 );
                 Err(if landed < taken { failure.hint("the others may have landed, too") } else { failure })
+            }
+            Ending::Failed(Failure::StdoutClosed) => {
+                if landed < taken || !read_all {
+                    let rest = if read_all { "" } else { ", no more were read" };
+                    let message = format!(
+                        "stdout was closed: {landed} of {taken} records read were acknowledged{rest}"
+                    );
+                    note(self.format, "stdout_closed", &message);
+                }
+                Err(Failure::StdoutClosed)
             }
             Ending::Failed(failure) => {
                 Err(failure.followed_by(&format!("; {landed} of {taken} records landed, no more were read")))

@@ -22,23 +22,21 @@ pub(super) struct RecordRules {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Header {
     name: String,
-    value: Option<String>,
+    value: String,
 }
 
 impl Header {
-    /// Reads `NAME=VALUE`; without an equals sign the value is null.
+    /// Reads `NAME=VALUE`; the value may be empty and may hold further equals signs.
     ///
     /// # Errors
     /// What was expected.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
-        let (name, value) = match text.split_once('=') {
-            Some((name, value)) => (name, Some(value.to_owned())),
-            None => (text, None),
-        };
-        if name.is_empty() {
-            return Err("expected NAME=VALUE".to_owned());
+        match text.split_once('=') {
+            Some((name, value)) if !name.is_empty() => {
+                Ok(Self { name: name.to_owned(), value: value.to_owned() })
+            }
+            _ => Err("expected NAME=VALUE, such as source=nginx".to_owned()),
         }
-        Ok(Self { name: name.to_owned(), value })
     }
 }
 
@@ -48,10 +46,7 @@ pub(super) type BorrowedHeaders<'a> = Vec<(&'a [u8], Option<&'a [u8]>)>;
 impl RecordRules {
     /// The headers of every record.
     pub(super) fn borrow_headers(&self) -> BorrowedHeaders<'_> {
-        self.headers
-            .iter()
-            .map(|header| (header.name.as_bytes(), header.value.as_deref().map(str::as_bytes)))
-            .collect()
+        self.headers.iter().map(|header| (header.name.as_bytes(), Some(header.value.as_bytes()))).collect()
     }
 
     /// The record of one line.
@@ -124,9 +119,8 @@ mod tests {
     #[test]
     fn headers_are_divided_at_the_first_equals_sign() {
         let header = |text| Header::parse(text).map(|header| (header.name, header.value));
-        assert_eq!(header("a=b=c"), Ok(("a".to_owned(), Some("b=c".to_owned()))));
-        assert_eq!(header("a="), Ok(("a".to_owned(), Some(String::new()))));
-        assert_eq!(header("a"), Ok(("a".to_owned(), None)));
-        assert!(header("=b").is_err());
+        assert_eq!(header("a=b=c"), Ok(("a".to_owned(), "b=c".to_owned())));
+        assert_eq!(header("a="), Ok(("a".to_owned(), String::new())));
+        assert!(header("a").is_err() && header("=b").is_err());
     }
 }

@@ -1,0 +1,205 @@
+//! What readers get: slices of memory at once, or batches out of segments after a while.
+
+use bytes::Bytes;
+use ringmain_wal::segment::IndexBuilder;
+use ringmain_wal::state::SegmentExtent;
+use ringmain_wire::ids::{Offset, PartitionId, TimestampMs};
+use ringmain_wire::native::errors::ErrorCode;
+
+use crate::effect::Effects;
+use crate::event::{FileError, FileOutcome};
+use crate::partition::Located;
+
+use super::reading::{Purpose, ReadDone, ReadError, ReadRequest, ReadResult, ReadToken};
+use super::{StorageFault, Store, Ticket};
+
+/// What came of asking for records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// As many bytes were given, possibly none.
+    Given(usize),
+    /// They are in a segment: [`Store::read_segment`] fetches them.
+    InSegment,
+}
+
+/// The end of a read from a segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadCompletion {
+    /// Who asked.
+    pub ticket: Ticket,
+    /// The segment: offset of its first record.
+    pub base: Offset,
+    /// What was found.
+    pub result: Result<Found, ErrorCode>,
+}
+
+/// A time looked for.
+#[derive(Clone, Copy, Debug)]
+pub struct TimeWanted {
+    /// The first record at or after it.
+    pub timestamp: TimestampMs,
+    /// Only in segments behind the one with this base.
+    pub behind: Option<Offset>,
+    /// Memory that looking into one batch may take.
+    pub decompressed_bytes_max: usize,
+}
+
+/// What a read from a segment found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Whole batches, one after the other.
+    Batches(Bytes),
+    /// The first record of a time, if the segment has one.
+    Time(Option<(Offset, TimestampMs)>),
+    /// Where the batch begins that holds an offset; none when the segments have changed meanwhile.
+    Batch(Option<Offset>),
+}
+
+impl Store {
+    /// Gives whole batches from the one that holds `offset` if they are in memory; see
+    /// [`Partition::read`](crate::partition::Partition::read).
+    ///
+    /// # Errors
+    /// When the partition or the offset is not there.
+    pub fn read(
+        &self,
+        id: PartitionId,
+        offset: Offset,
+        bytes_max: usize,
+        one_at_least: bool,
+        batches: &mut Vec<Bytes>,
+    ) -> Result<Read, ErrorCode> {
+        let partition = self.partition(id).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        match partition.locate(offset)? {
+            Located::Tail => partition.read(offset, bytes_max, one_at_least, batches).map(Read::Given),
+            Located::Segment(_) => Ok(Read::InSegment),
+        }
+    }
+
+    /// Reads whole batches from the one that holds `offset` out of a segment: at most `bytes_max`, but one at least. Ends
+    /// as a [`ReadCompletion`].
+    ///
+    /// # Errors
+    /// When there is nothing to be read there.
+    pub fn read_segment<M>(
+        &mut self,
+        ticket: Ticket,
+        id: PartitionId,
+        offset: Offset,
+        bytes_max: usize,
+        effects: &mut Effects<M>,
+    ) -> Result<(), ErrorCode> {
+        self.read_located(ticket, id, offset, Purpose::Fetch { offset, bytes_max }, effects)
+    }
+
+    /// Finds where the batch begins that holds `offset` and lies in a segment. Ends as a [`ReadCompletion`].
+    ///
+    /// # Errors
+    /// When it does not lie there.
+    pub fn find_batch<M>(
+        &mut self,
+        ticket: Ticket,
+        id: PartitionId,
+        offset: Offset,
+        effects: &mut Effects<M>,
+    ) -> Result<(), ErrorCode> {
+        self.read_located(ticket, id, offset, Purpose::FindBatch { offset }, effects)
+    }
+
+    /// Looks for the first record of a time in the next segment that may hold it. False when none of them can hold it: then memory
+    /// may. Ends as a [`ReadCompletion`].
+    ///
+    /// # Errors
+    /// When the partition is not there.
+    pub fn find_timestamp_in_segment<M>(
+        &mut self,
+        ticket: Ticket,
+        id: PartitionId,
+        wanted: TimeWanted,
+        effects: &mut Effects<M>,
+    ) -> Result<bool, ErrorCode> {
+        let TimeWanted { timestamp, behind, decompressed_bytes_max } = wanted;
+        let partition = self.partition(id).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        let log_start = partition.log_start();
+        let in_memory_from = partition.tail().start().unwrap_or(partition.end());
+        let mut extents = partition.segments().extents().iter();
+        let may_hold = |extent: &&SegmentExtent| {
+            extent.max_timestamp >= timestamp
+                && behind.is_none_or(|behind| behind < extent.base)
+                && extent.base < in_memory_from
+        };
+        let Some(&extent) = extents.find(may_hold) else { return Ok(false) };
+        let truncations = partition.truncations();
+        let purpose = Purpose::FindTime { timestamp, log_start, decompressed_bytes_max };
+        self.start_read(ReadRequest { ticket, partition: id, extent, truncations, purpose }, effects);
+        Ok(true)
+    }
+
+    /// The next read from a segment that has ended.
+    pub fn poll_read(&mut self) -> Option<ReadCompletion> {
+        let ReadDone { ticket, partition: id, base, truncations, result } = self.reading.poll_done()?;
+        let is_current = self.partition(id).is_some_and(|partition| {
+            partition.truncations() == truncations && partition.segments().based(base).is_some()
+        });
+        let result = match result {
+            // What was read may be void.
+            Ok(_) if !is_current => Err(ErrorCode::OffsetOutOfRange),
+            Ok(ReadResult::Batches(bytes)) => Ok(Found::Batches(bytes)),
+            Ok(ReadResult::Found(found)) => Ok(Found::Time(found)),
+            Ok(ReadResult::Batch(base)) => Ok(Found::Batch(base)),
+            // The file may be gone for good reason.
+            Err(_) if !is_current => Err(ErrorCode::OffsetOutOfRange),
+            Err(ReadError::Forgotten) => Err(ErrorCode::OffsetOutOfRange),
+            Err(ReadError::Damaged { path, position, reason }) => {
+                Err(self.note_fault(id, path, format!("damaged at byte {position}: {reason}")))
+            }
+            Err(ReadError::Failed { path, error }) => {
+                Err(self.note_fault(id, path, format!("cannot be read: {error}")))
+            }
+        };
+        Some(ReadCompletion { ticket, base, result })
+    }
+
+    fn note_fault(&mut self, partition: PartitionId, path: String, problem: String) -> ErrorCode {
+        self.faults.push_back(StorageFault { partition, path, problem });
+        ErrorCode::PartitionDamaged
+    }
+
+    pub(super) fn handle_read_step<M>(
+        &mut self,
+        step: u64,
+        result: Result<FileOutcome, FileError>,
+        effects: &mut Effects<M>,
+    ) {
+        self.reading.handle_file(ReadToken::decode(step), result, effects);
+    }
+
+    /// A settle job knows where the batches of a segment lie.
+    pub(super) fn learn_index(&mut self, id: PartitionId, base: Offset, index: IndexBuilder) {
+        self.reading.learn(id, base, index);
+    }
+
+    fn read_located<M>(
+        &mut self,
+        ticket: Ticket,
+        id: PartitionId,
+        offset: Offset,
+        purpose: Purpose,
+        effects: &mut Effects<M>,
+    ) -> Result<(), ErrorCode> {
+        let partition = self.partition(id).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        let truncations = partition.truncations();
+        match partition.locate(offset)? {
+            Located::Segment(extent) => {
+                self.start_read(ReadRequest { ticket, partition: id, extent, truncations, purpose }, effects);
+                Ok(())
+            }
+            Located::Tail => Err(ErrorCode::OffsetOutOfRange),
+        }
+    }
+
+    fn start_read<M>(&mut self, request: ReadRequest, effects: &mut Effects<M>) {
+        self.counters.segment_reads += 1;
+        self.reading.start(request, effects);
+    }
+}

@@ -1,0 +1,122 @@
+//! Removes files that are void, one step at a time, once the log says durably that they are.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use ringmain_wal::group::Sequence;
+use ringmain_wal::names::{index_file_name, partition_directory, segment_file_name};
+use ringmain_wire::ids::{Offset, PartitionId};
+
+use crate::effect::{Effect, Effects, FileOperation};
+
+use super::LOG_DIRECTORY;
+use super::token::StoreToken;
+
+/// What is waiting to be removed.
+#[derive(Debug, Default)]
+pub(super) struct Removal {
+    /// Until the group is durable in which the log says that it is void, oldest first.
+    promised: VecDeque<(Sequence, Void)>,
+    /// To be done, in order.
+    steps: VecDeque<(Option<PartitionId>, FileOperation)>,
+    /// Steps left by partition.
+    partitions: BTreeMap<PartitionId, usize>,
+    /// Whose step is under way.
+    under_way: Option<Option<PartitionId>>,
+}
+
+/// Something void.
+#[derive(Clone, Debug)]
+pub(super) enum Void {
+    /// Segments of a partition.
+    Segments(PartitionId, Vec<Offset>),
+    /// A partition with all its segments.
+    Partition(PartitionId, Vec<Offset>),
+    /// Files of the log.
+    LogFiles(Vec<String>),
+}
+
+impl Removal {
+    /// Void once group `sequence` is durable.
+    pub(super) fn promise(&mut self, sequence: Sequence, void: Void) {
+        let behind = self.promised.partition_point(|(promised, _)| *promised <= sequence);
+        self.promised.insert(behind, (sequence, void));
+    }
+
+    /// Everything up to `mark` is durable.
+    pub(super) fn handle_durable(&mut self, mark: Sequence) {
+        while self.promised.front().is_some_and(|(sequence, _)| *sequence <= mark) {
+            if let Some((_, void)) = self.promised.pop_front() {
+                self.remove(void);
+            }
+        }
+    }
+
+    /// Void already.
+    pub(super) fn remove(&mut self, void: Void) {
+        match void {
+            Void::Segments(id, bases) => self.push_segments(id, &bases),
+            Void::Partition(id, bases) => {
+                self.push_segments(id, &bases);
+                self.push(Some(id), FileOperation::RemoveDirectory { path: partition_directory(id) });
+            }
+            Void::LogFiles(paths) => {
+                for path in paths {
+                    self.push(None, FileOperation::Remove { path });
+                    // One after the other: replay knows logs whose beginning is gone, but none with a hole.
+                    let path = LOG_DIRECTORY.to_owned();
+                    self.push(None, FileOperation::SyncDirectory { path });
+                }
+            }
+        }
+    }
+
+    /// Whether files of `partition` wait to be removed, durably void or not: nothing may be created in their place.
+    pub(super) fn concerns(&self, partition: PartitionId) -> bool {
+        self.partitions.contains_key(&partition)
+            || self.promised.iter().any(|(_, void)| match void {
+                Void::Segments(id, _) | Void::Partition(id, _) => *id == partition,
+                Void::LogFiles(_) => false,
+            })
+    }
+
+    /// Starts the next step if none is under way; not one of a partition that `is_busy`.
+    pub(super) fn poll<M>(&mut self, is_busy: impl Fn(PartitionId) -> bool, effects: &mut Effects<M>) {
+        if self.under_way.is_some() {
+            return;
+        }
+        let free = |(id, _): &(Option<PartitionId>, FileOperation)| id.is_none_or(|id| !is_busy(id));
+        // Steps of one partition keep their order, because all of them wait or none.
+        if let Some(place) = self.steps.iter().position(free)
+            && let Some((id, operation)) = self.steps.remove(place)
+        {
+            self.under_way = Some(id);
+            effects.push(Effect::File { token: StoreToken::Remove.encode(), operation });
+        }
+    }
+
+    /// The step under way has ended.
+    pub(super) fn handle_step(&mut self) {
+        let id = self.under_way.take().expect("a step was under way");
+        if let Some(id) = id {
+            let left = self.partitions.get_mut(&id).expect("steps of a partition are counted");
+            *left -= 1;
+            if *left == 0 {
+                self.partitions.remove(&id);
+            }
+        }
+    }
+
+    fn push_segments(&mut self, id: PartitionId, bases: &[Offset]) {
+        for &base in bases {
+            self.push(Some(id), FileOperation::Remove { path: index_file_name(id, base) });
+            self.push(Some(id), FileOperation::Remove { path: segment_file_name(id, base) });
+        }
+    }
+
+    fn push(&mut self, id: Option<PartitionId>, operation: FileOperation) {
+        if let Some(id) = id {
+            *self.partitions.entry(id).or_insert(0) += 1;
+        }
+        self.steps.push_back((id, operation));
+    }
+}

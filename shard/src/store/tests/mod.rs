@@ -1,0 +1,218 @@
+//! A store against a model of its partitions: through windows, crashes, full disks, and failing ones.
+
+mod disk;
+mod history;
+mod node;
+mod replayed;
+
+use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
+use ringmain_wire::ids::{PartitionIndex, TopicId};
+
+use super::*;
+use crate::effect::FileOperation;
+
+use node::{Node, settle_config};
+
+#[derive(Clone, Copy, Debug)]
+enum Operation {
+    Produce {
+        partition: u8,
+        batches: u8,
+        records: u32,
+        value_bytes: usize,
+    },
+    Truncate {
+        partition: u8,
+        offset: u16,
+    },
+    LogStart {
+        partition: u8,
+        offset: u16,
+    },
+    Remove {
+        partition: u8,
+    },
+    Complete {
+        operations: u8,
+    },
+    Pass {
+        milliseconds: u64,
+    },
+    Rest,
+    Crash {
+        loses_power: bool,
+    },
+    /// Or room again.
+    Fill {
+        is_full: bool,
+    },
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    let partition = || 0..4_u8;
+    prop_oneof![
+        12 => (partition(), 1..8_u8, 1..4_u32, 0..2_500_usize).prop_map(|(partition, batches, records, value_bytes)| {
+            Operation::Produce { partition, batches, records, value_bytes }
+        }),
+        2 => (partition(), any::<u16>()).prop_map(|(partition, offset)| Operation::Truncate { partition, offset }),
+        2 => (partition(), any::<u16>()).prop_map(|(partition, offset)| Operation::LogStart { partition, offset }),
+        1 => partition().prop_map(|partition| Operation::Remove { partition }),
+        8 => (1..60_u8).prop_map(|operations| Operation::Complete { operations }),
+        2 => (1..2_000_u64).prop_map(|milliseconds| Operation::Pass { milliseconds }),
+        2 => Just(Operation::Rest),
+        1 => any::<bool>().prop_map(|loses_power| Operation::Crash { loses_power }),
+        1 => any::<bool>().prop_map(|is_full| Operation::Fill { is_full }),
+    ]
+}
+
+/// The partition that takes this number's place; a topic that was deleted never comes back under its id.
+fn partition_id(number: u8, incarnation: u8) -> PartitionId {
+    PartitionId::new(TopicId([incarnation + 1; 16]), PartitionIndex(number.into()))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 150,
+        rng_seed: RngSeed::Fixed(4),
+        failure_persistence: None,
+        max_shrink_iters: 4_000,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn what_was_acknowledged_is_read_and_found_again_whenever_power_is_lost(
+        operations in prop::collection::vec(operation(), 1..160),
+        seed in any::<u64>(),
+    ) {
+        let mut node = Node::new(settle_config(), seed);
+        let mut incarnations = [0_u8; 4];
+        for operation in operations {
+            perform(&mut node, operation, &mut incarnations);
+        }
+        node.disk.bytes_max = usize::MAX;
+        node.rest(10);
+        node.check_at_rest();
+    }
+}
+
+fn perform(node: &mut Node, operation: Operation, incarnations: &mut [u8; 4]) {
+    let id_of = |partition: u8| partition_id(partition, incarnations[usize::from(partition)]);
+    let offset_in = |node: &Node, id, offset: u16| {
+        let partition = node.store.partition(id)?;
+        Some(Offset((i64::from(offset) * (partition.end().get() + 1)) >> 16))
+    };
+    match operation {
+        Operation::Produce { partition, batches, records, value_bytes } => {
+            for _ in 0..batches {
+                if let Err(code) = node.produce(id_of(partition), records, value_bytes) {
+                    assert!(matches!(code, ErrorCode::OverBudget | ErrorCode::DiskFull), "{code:?}");
+                }
+            }
+        }
+        Operation::Truncate { partition, offset } => {
+            if let Some(offset) = offset_in(node, id_of(partition), offset) {
+                node.truncate(id_of(partition), offset);
+            }
+        }
+        Operation::LogStart { partition, offset } => {
+            if let Some(offset) = offset_in(node, id_of(partition), offset) {
+                node.move_log_start(id_of(partition), offset);
+            }
+        }
+        Operation::Remove { partition } => {
+            node.remove(id_of(partition));
+            incarnations[usize::from(partition)] += 1;
+        }
+        Operation::Complete { operations } => {
+            for _ in 0..operations {
+                if node.step() && node.below(4) == 0 {
+                    node.check_crash();
+                }
+            }
+        }
+        Operation::Pass { milliseconds } => node.pass(milliseconds),
+        Operation::Rest => {
+            node.rest(3);
+            node.check_crash();
+            if node.disk.bytes_max == usize::MAX {
+                node.check_at_rest();
+            }
+        }
+        Operation::Crash { loses_power } => {
+            node.check_crash();
+            node.crash(loses_power);
+        }
+        Operation::Fill { is_full } => {
+            node.disk.bytes_max = if is_full { 150_000 } else { usize::MAX };
+        }
+    }
+}
+
+/// Appends until `batches` more are in, as fast as the store takes them.
+fn fill(node: &mut Node, batches: usize) {
+    for _ in 0..batches {
+        while node.produce(partition_id(0, 0), 2, 1_000).is_err() {
+            node.rest(1);
+        }
+    }
+}
+
+#[test]
+fn windows_give_back_memory_and_log_files() {
+    let mut node = Node::new(settle_config(), 1);
+    fill(&mut node, 400);
+    node.rest(1);
+    let counters = node.store.counters();
+    assert!(counters.settled_bytes > 600_000 && counters.log_files_recycled >= 10, "{counters:?}");
+    assert!(node.store.tail_bytes() < 150_000, "{}", node.store.tail_bytes());
+    assert!(node.store.log_bytes() < 200_000, "{}", node.store.log_bytes());
+    let files = node.log_files();
+    assert_eq!(files.first(), Some(&(counters.log_files_recycled as u32)), "{files:?}");
+    node.check_at_rest();
+    node.crash(true);
+    node.rest(1);
+    node.check_at_rest();
+    assert!(!node.store.rests_on_former_logs());
+}
+
+#[test]
+fn a_full_disk_holds_settling_up_and_loses_nothing() {
+    let mut node = Node::new(settle_config(), 2);
+    fill(&mut node, 10);
+    node.rest(1);
+    node.disk.bytes_max = 0;
+    while node.produce(partition_id(0, 0), 2, 1_000).is_ok() {
+        node.step();
+    }
+    node.rest(5);
+    assert_eq!(node.stopped, None);
+    let settled = node.store.counters().settled_bytes;
+    node.check_crash();
+    node.disk.bytes_max = usize::MAX;
+    node.rest(5);
+    assert!(node.store.counters().settled_bytes > settled);
+    fill(&mut node, 50);
+    node.rest(5);
+    node.check_at_rest();
+}
+
+#[test]
+fn a_failing_disk_stops_the_store_while_it_settles() {
+    let mut node = Node::new(settle_config(), 3);
+    let is_settled_into = |operation: &FileOperation| matches!(operation, FileOperation::Open { path, .. } if path.starts_with("partitions/"));
+    loop {
+        let place = node.disk.under_way().iter().position(|(_, operation)| is_settled_into(operation));
+        if let Some(place) = place {
+            node.fail(place, FileError::Failed(5));
+            break;
+        }
+        if node.produce(partition_id(0, 0), 2, 1_000).is_err() {
+            node.step();
+        }
+        node.step();
+    }
+    let Some(StopReason::StorageFailed { message }) = &node.stopped else { panic!("goes on") };
+    assert!(message.contains("partitions/") && message.contains("error 5"), "{message}");
+    node.check_crash();
+}

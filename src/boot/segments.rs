@@ -1,0 +1,185 @@
+//! Segments at a start: reads them, looks whether they are there, removes what nobody names, and settles into them when
+//! replay needs memory.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use ringmain_shard::effect::{FileId, FileOperation, OpenMode};
+use ringmain_shard::event::{FileError, FileOutcome};
+use ringmain_shard::partition::Partition;
+use ringmain_shard::partition::tail::TailBatch;
+use ringmain_shard::recovery::Recovered;
+use ringmain_shard::store::settle::job::{SettleJob, Settled};
+use ringmain_wal::names::{
+    PARTITIONS_DIRECTORY, SegmentPart, parse_partition_directory, parse_segment_name, partition_directory,
+    segment_file_name,
+};
+use ringmain_wal::segment::{Scan, ScanEnd};
+use ringmain_wire::ids::{Offset, PartitionId, TimestampMs};
+
+use super::BootError;
+use super::directory::{Directory, DirectoryError};
+
+/// The operating system's number for a full disk (`ENOSPC`).
+const NO_SPACE: i32 = 28;
+/// Batches settled at a time.
+const RUN_BATCHES_MAX: usize = 65_536;
+
+/// Every batch of a partition, from its segments and its tail, with their base offsets.
+pub(super) fn read_all(
+    directory: &mut dyn Directory,
+    partition: &Partition,
+) -> Result<Vec<(Offset, Bytes)>, BootError> {
+    let mut batches = Vec::new();
+    for extent in partition.segments().extents() {
+        let path = segment_file_name(partition.id(), extent.base);
+        let mut bytes = vec![0; usize::try_from(extent.bytes).unwrap_or(usize::MAX)];
+        let read = directory.read(&path, 0, &mut bytes)?;
+        bytes.truncate(read);
+        let bytes = Bytes::from(bytes);
+        let mut scan = Scan::new(&bytes, 0, Some(extent.base));
+        let mut end = extent.base;
+        for batch in scan.by_ref().take_while(|batch| batch.header.base_offset < extent.end) {
+            end = batch.header.next_offset();
+            batches.push((batch.header.base_offset, bytes.slice(batch.range)));
+        }
+        if end < extent.end {
+            let problem = match scan.end() {
+                Some(ScanEnd::Damaged { position, reason }) => format!("{path}, byte {position}: {reason}"),
+                _ => format!("{path} ends too early"),
+            };
+            return Err(BootError::MetadataSegment(problem));
+        }
+    }
+    let settled_end = partition.settled_end();
+    let in_tail = partition.tail().from(settled_end);
+    batches.extend(in_tail.map(|batch| (batch.base_offset, batch.bytes.clone())));
+    Ok(batches)
+}
+
+/// Marks partitions as damaged whose segments are not all there, and names those.
+pub(super) fn check<'a>(
+    directory: &mut dyn Directory,
+    partitions: impl Iterator<Item = &'a mut Partition>,
+) -> Result<Vec<String>, BootError> {
+    let mut missing = Vec::new();
+    for partition in partitions.filter(|partition| !partition.segments().extents().is_empty()) {
+        let there: BTreeSet<String> =
+            directory.list(&partition_directory(partition.id()))?.into_iter().collect();
+        let before = missing.len();
+        for extent in partition.segments().extents() {
+            let path = segment_file_name(partition.id(), extent.base);
+            let name = path.rsplit('/').next().unwrap_or_default();
+            if !there.contains(name) {
+                missing.push(path);
+            }
+        }
+        if missing.len() > before {
+            partition.mark_incomplete();
+        }
+    }
+    Ok(missing)
+}
+
+/// Removes partitions that are no longer there, and files of the others that none of their segments names: a crash came
+/// before they were, or before they were removed.
+pub(super) fn sweep<'a>(
+    directory: &mut dyn Directory,
+    partitions: impl Iterator<Item = &'a Partition>,
+) -> Result<(), BootError> {
+    let living: BTreeMap<PartitionId, &Partition> =
+        partitions.map(|partition| (partition.id(), partition)).collect();
+    for name in directory.list(PARTITIONS_DIRECTORY)? {
+        let path = format!("{PARTITIONS_DIRECTORY}/{name}");
+        let Some(id) = parse_partition_directory(&name) else {
+            return Err(BootError::Log(format!(
+                "{path} is not a partition's directory; move it out of the data directory"
+            )));
+        };
+        let partition = living.get(&id);
+        if partition.is_some_and(|partition| partition.is_damaged()) {
+            // Whoever repairs it will want to see all there is.
+            continue;
+        }
+        for file in directory.list(&path)? {
+            let Some((base, _part @ (SegmentPart::Data | SegmentPart::Index))) = parse_segment_name(&file)
+            else {
+                return Err(BootError::Log(format!(
+                    "{path}/{file} is not a segment; move it out of the data directory"
+                )));
+            };
+            if partition.is_none_or(|partition| partition.segments().based(base).is_none()) {
+                directory.remove(&format!("{path}/{file}"))?;
+            }
+        }
+        if partition.is_none() {
+            directory.remove_directory(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Settles the largest tails if what replay found takes more memory than there is for it. Says whether it did. Only once
+/// all is replayed: before, a state may still come that names files of its own. A disk without room leaves it in memory.
+pub(super) fn relieve(
+    directory: &mut dyn Directory,
+    recovered: &mut Recovered,
+    tail_bytes_max: usize,
+    now: TimestampMs,
+) -> Result<bool, BootError> {
+    let mut held: usize =
+        recovered.partitions.values().map(|partition| partition.tail().charged_bytes()).sum();
+    if held <= tail_bytes_max {
+        return Ok(false);
+    }
+    let mut by_size: Vec<&mut Partition> =
+        recovered.partitions.values_mut().filter(|partition| !partition.is_damaged()).collect();
+    by_size.sort_by_key(|partition| core::cmp::Reverse(partition.tail().charged_bytes()));
+    for partition in by_size {
+        loop {
+            let batches: Vec<TailBatch> = partition.unsettled().take(RUN_BATCHES_MAX).cloned().collect();
+            if held <= tail_bytes_max / 2 || batches.is_empty() {
+                break;
+            }
+            let job = SettleJob::new(FileId(0), partition.id(), None, false, &batches, now);
+            let before = partition.tail().charged_bytes();
+            match perform(directory, job) {
+                Ok(Settled { extent, .. }) => partition.settled_by_replay(extent),
+                Err(error) if error.errno == NO_SPACE => return Ok(true),
+                Err(error) => return Err(error.into()),
+            }
+            held -= before - partition.tail().charged_bytes();
+        }
+    }
+    Ok(true)
+}
+
+/// Carries a job's operations out, one after the other.
+fn perform(directory: &mut dyn Directory, mut job: SettleJob) -> Result<Settled, DirectoryError> {
+    let path = job.path();
+    while let Some(operation) = job.poll() {
+        let mut outcome = FileOutcome::Done;
+        match operation {
+            FileOperation::CreateDirectory { path } => directory.create_directory(&path)?,
+            FileOperation::SyncDirectory { path } => directory.sync_directory(&path)?,
+            FileOperation::Open { mode: OpenMode::Replace, .. } => directory.remove(&path)?,
+            FileOperation::Write { position, bytes, .. } => {
+                directory.write_deferred(&path, position, &bytes)?;
+            }
+            FileOperation::Sync { .. } => directory.sync(&path)?,
+            FileOperation::Read { position, length, .. } => {
+                let mut bytes = vec![0; length as usize];
+                let read = directory.read(&path, position, &mut bytes)?;
+                bytes.truncate(read);
+                outcome = FileOutcome::Read(bytes.into());
+            }
+            FileOperation::Open { .. }
+            | FileOperation::Close { .. }
+            | FileOperation::Remove { .. }
+            | FileOperation::RemoveDirectory { .. } => {}
+        }
+        let done: Result<bool, FileError> = job.handle(Ok(outcome));
+        assert!(done.is_ok(), "a step that succeeded does not fail a job that reads nothing");
+    }
+    Ok(job.finish())
+}
