@@ -107,11 +107,21 @@ fn copy_changed(from: &Path, to: &Path) -> io::Result<()> {
         return Ok(());
     }
     fs::create_dir_all(to)?;
+    for entry in fs::read_dir(to)? {
+        let entry = entry?;
+        if !from.join(entry.file_name()).exists() {
+            remove(&entry.path())?;
+        }
+    }
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         copy_changed(&entry.path(), &to.join(entry.file_name()))?;
     }
     Ok(())
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
 }
 
 fn name_of(patch: &Path) -> String {
