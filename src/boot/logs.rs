@@ -1,7 +1,7 @@
 //! Replays what former starts have logged, and writes down where each of their logs ends.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 
 use bytes::Bytes;
 use ringmain_shard::partition::tail::LogPlace;
@@ -42,7 +42,14 @@ pub(super) struct ReplayedLog {
     report: ReplayReport,
 }
 
-/// Replays every log in the order of generations, and makes durable what was read.
+/// A replayed group that no mark says to have been durable.
+struct UnvouchedGroup {
+    file: u32,
+    /// Where it lies in the file, in bytes.
+    range: Range<u64>,
+}
+
+/// Replays every log in the order of generations, and makes durable what no mark vouches for.
 pub(super) fn replay_logs(
     directory: &mut dyn Directory,
     before: &Superblock,
@@ -74,14 +81,14 @@ pub(super) fn replay_logs(
             continue;
         };
         let place = (generation, log);
-        let replayed = replay_log(directory, before, place, files, served_upto, &mut recovery)?;
+        let (replayed, unvouched) = replay_log(directory, before, place, files, served_upto, &mut recovery)?;
         report.groups += replayed.report.groups;
         report.cuts.extend(replayed.report.cut.map(|cut| (name, cut)));
         report.rot.extend(replayed.report.rot.iter().map(|rot| (name, rot.clone())));
         if extent.is_none() {
             // First met by this start: a write that never completed may stand in the disk's cache only.
-            for number in files.clone() {
-                directory.sync(&log_file_name(generation, log, number))?;
+            for UnvouchedGroup { file, range } in unvouched {
+                write_again(directory, &log_file_name(generation, log, file), range)?;
             }
         }
         logs.push(replayed);
@@ -167,7 +174,7 @@ fn replay_log(
     files: &RangeInclusive<u32>,
     served_upto: Option<Sequence>,
     recovery: &mut Recovery,
-) -> Result<ReplayedLog, BootError> {
+) -> Result<(ReplayedLog, Vec<UnvouchedGroup>), BootError> {
     let mut replay = Replay::new(ReplayConfig {
         generation,
         log,
@@ -181,6 +188,7 @@ fn replay_log(
     recovery.begin_log(*files.start() > 0);
     let mut floor = 0;
     let mut rot_told = 0;
+    let mut newest = VecDeque::new();
     loop {
         let mut source = LogFiles { directory, generation, log };
         let group = replay.next_group(&mut source).map_err(failed)?;
@@ -192,6 +200,11 @@ fn replay_log(
         let Some(group) = &group else {
             break;
         };
+        // A mark that vouches for it may still come, in one of the next few groups.
+        newest.push_back((group.sequence, UnvouchedGroup { file: group.file, range: group.range.clone() }));
+        while newest.front().is_some_and(|(sequence, _)| *sequence <= replay.durable_upto()) {
+            newest.pop_front();
+        }
         let charge = charge_of(group);
         let place = LogPlace { generation, sequence: group.sequence };
         for (head, bytes) in &group.entries {
@@ -203,6 +216,8 @@ fn replay_log(
         entries.into_iter().for_each(|rot| recovery.handle_rot(rot, RottenLog { generation, log }));
     }
     let mut report = replay.finish();
+    newest.retain(|(sequence, _)| *sequence > report.durable_upto);
+    let unvouched = newest.into_iter().map(|(_, group)| group).collect();
     if i64::from(*files.start()) > floor {
         // Files that the log says are needed are gone.
         let file = u32::try_from(floor).unwrap_or(0);
@@ -210,7 +225,19 @@ fn replay_log(
         recovery.handle_rot(&lost, RottenLog { generation, log });
         report.rot.push(lost);
     }
-    Ok(ReplayedLog { generation, log, files: files.clone(), report })
+    Ok((ReplayedLog { generation, log, files: files.clone(), report }, unvouched))
+}
+
+/// Makes durable what stands in whole blocks of a file, by writing it again. A sync would not do: after one that failed,
+/// the kernel may take for written what is not, and the next one succeeds without writing it. The bytes are the same, so
+/// that a write cut short hurts nothing.
+fn write_again(directory: &mut dyn Directory, path: &str, range: Range<u64>) -> Result<(), BootError> {
+    let mut bytes = vec![0; usize::try_from(range.end - range.start).unwrap_or(usize::MAX)];
+    let read = directory.read(path, range.start, &mut bytes)?;
+    if read < bytes.len() {
+        return Err(BootError::Log(format!("{path} became shorter while it was replayed")));
+    }
+    Ok(directory.write(path, range.start, &bytes)?)
 }
 
 /// Memory that each batch of a group holds: its share of the group, as when it was written.
@@ -278,14 +305,16 @@ fn find_needed_logs(
 fn load_checkpoint(directory: &mut dyn Directory) -> Result<Checkpoint, BootError> {
     let mut slots = [vec![0; CHECKPOINT_SLOT_BYTES], vec![0; CHECKPOINT_SLOT_BYTES]];
     if directory.file_bytes(CHECKPOINT)?.is_some() {
-        // Files are removed on the strength of it: what a write that never completed left must not be taken back.
-        directory.sync(CHECKPOINT)?;
         for (place, slot) in slots.iter_mut().enumerate() {
             directory.read(CHECKPOINT, (place * CHECKPOINT_SLOT_BYTES) as u64, slot)?;
         }
     }
     match checkpoint::choose(&slots[0], &slots[1]) {
-        Ok(checkpoint) => Ok(checkpoint),
+        Ok(checkpoint) => {
+            // Files are removed on the strength of it: what a write that never completed left must not be taken back.
+            save_checkpoint(directory, &checkpoint)?;
+            Ok(checkpoint)
+        }
         Err(CheckpointError::Empty) => Ok(Checkpoint::default()),
         Err(error) => Err(BootError::Log(format!("the data directory cannot be used: {error}"))),
     }

@@ -175,7 +175,7 @@ pub fn boot(
     let others = partitions.iter_mut().flatten().filter(|partition| partition.id() != PartitionId::METADATA);
     report.segments_missing.extend(segments::check(directory, others)?);
     tell(&report);
-    segments::sweep(directory, partitions.iter().flatten())?;
+    segments::sweep(directory, partitions.iter_mut().flatten())?;
     let damaged = partitions.iter().flatten().filter(|partition| partition.is_damaged());
     let damaged = damaged.map(Partition::id).collect();
     let serving = Generation(before.generation.0.saturating_add(1));

@@ -82,12 +82,13 @@ pub(super) fn check<'a>(
 }
 
 /// Removes partitions that are no longer there, and files of the others that none of their segments names: a crash came
-/// before they were, or before they were removed.
+/// before they were, or before they were removed. A damaged partition keeps such files for whoever repairs it, and notes
+/// them.
 pub(super) fn sweep<'a>(
     directory: &mut dyn Directory,
-    partitions: impl Iterator<Item = &'a Partition>,
+    partitions: impl Iterator<Item = &'a mut Partition>,
 ) -> Result<(), BootError> {
-    let living: BTreeMap<PartitionId, &Partition> =
+    let mut living: BTreeMap<PartitionId, &mut Partition> =
         partitions.map(|partition| (partition.id(), partition)).collect();
     for name in directory.list(PARTITIONS_DIRECTORY)? {
         let path = format!("{PARTITIONS_DIRECTORY}/{name}");
@@ -96,11 +97,8 @@ pub(super) fn sweep<'a>(
                 "{path} is not a partition's directory; move it out of the data directory"
             )));
         };
-        let partition = living.get(&id);
-        if partition.is_some_and(|partition| partition.is_damaged()) {
-            // Whoever repairs it will want to see all there is.
-            continue;
-        }
+        let mut partition = living.get_mut(&id);
+        let mut strays = Vec::new();
         for file in directory.list(&path)? {
             let Some((base, _part @ (SegmentPart::Data | SegmentPart::Index))) = parse_segment_name(&file)
             else {
@@ -108,12 +106,15 @@ pub(super) fn sweep<'a>(
                     "{path}/{file} is not a segment; move it out of the data directory"
                 )));
             };
-            if partition.is_none_or(|partition| partition.segments().based(base).is_none()) {
-                directory.remove(&format!("{path}/{file}"))?;
+            match &partition {
+                Some(partition) if partition.segments().based(base).is_some() => {}
+                Some(partition) if partition.is_damaged() => strays.push(base),
+                _ => directory.remove(&format!("{path}/{file}"))?,
             }
         }
-        if partition.is_none() {
-            directory.remove_directory(&path)?;
+        match &mut partition {
+            Some(partition) => partition.note_strays(strays),
+            None => directory.remove_directory(&path)?,
         }
     }
     Ok(())

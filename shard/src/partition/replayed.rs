@@ -90,6 +90,11 @@ impl Partition {
         self.damaged = true;
     }
 
+    /// Files with these bases lie beside its segments and are none of them; they go when the partition does.
+    pub fn note_strays(&mut self, strays: Vec<Offset>) {
+        self.segments.note_strays(strays);
+    }
+
     /// Replay is over: appends from now on carry `leader_epoch`.
     pub(crate) fn lead(&mut self, leader_epoch: LeaderEpoch) {
         assert!(

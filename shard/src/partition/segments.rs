@@ -10,17 +10,25 @@ pub struct Segments {
     /// Whether the last one may grow. Never one that a former start wrote, nor one that was cut: what stands behind the
     /// bytes that count in it is never written over.
     is_last_open: bool,
+    /// Bases of files beside them that are no segment of the partition.
+    strays: Vec<Offset>,
 }
 
 impl Segments {
     /// Segments that replay found; none of them grows any more.
     pub fn closed(extents: Vec<SegmentExtent>) -> Self {
-        Self { extents, is_last_open: false }
+        Self { extents, is_last_open: false, strays: Vec::new() }
     }
 
     /// All of them.
     pub fn extents(&self) -> &[SegmentExtent] {
         &self.extents
+    }
+
+    /// Bases of files beside them that are no segment of the partition: left where they are in a damaged one, for whoever
+    /// repairs it.
+    pub fn strays(&self) -> &[Offset] {
+        &self.strays
     }
 
     /// The segment that takes the next batches, if one may.
@@ -41,6 +49,11 @@ impl Segments {
     /// The segment named by its base.
     pub fn based(&self, base: Offset) -> Option<&SegmentExtent> {
         self.extents.iter().rfind(|extent| extent.base == base)
+    }
+
+    /// Files were found beside them.
+    pub(super) fn note_strays(&mut self, strays: Vec<Offset>) {
+        self.strays = strays;
     }
 
     /// What was written, synced and logged: a segment that grew, or a new one.

@@ -106,7 +106,7 @@ struct Resident {
     truncated: Option<Sequence>,
     /// Its directory is there for certain.
     has_directory: bool,
-    /// Segments that were begun since the start and that no state names yet: their files may be there.
+    /// Segments that were begun and that no state names yet, or not any more: their files may be there.
     begun: BTreeSet<Offset>,
     /// Where batches lie in its open segment.
     open_index: Option<IndexBuilder>,
@@ -422,13 +422,14 @@ impl Store {
     fn insert(&mut self, partition: Partition) {
         let id = partition.id();
         let has_directory = !partition.segments().extents().is_empty();
+        let begun = partition.segments().strays().iter().copied().collect();
         let resident = Some(Resident {
             partition,
             watchers: Vec::new(),
             limits: PartitionLimits::default(),
             truncated: None,
             has_directory,
-            begun: BTreeSet::new(),
+            begun,
             open_index: None,
         });
         let slot = self.free.pop().unwrap_or_else(|| {

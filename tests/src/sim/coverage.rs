@@ -30,6 +30,8 @@ counters! {
     power_losses = "losses of power",
     /// Ends with log groups being written.
     crash_with_groups_in_flight = "crash with groups in flight",
+    /// Ends of the process after which what it had begun to write could not be written back.
+    write_backs_failed = "cache not written back",
     /// Groups of which the disk kept a part.
     torn_groups = "torn group",
     /// Files that show what files of older generations held.

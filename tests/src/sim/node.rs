@@ -377,6 +377,13 @@ impl World {
         self.met.torn_groups += loss.torn;
         self.met.stale_files += loss.stale;
         self.met.crash_with_groups_in_flight += u64::from(loss.in_flight > 0);
+        if ending == Ending::Kill
+            && loss.in_flight > 0
+            && self.random.process.chance(self.plan.write_back_errors)
+        {
+            self.disk.fail_write_back(&mut self.random.disk);
+            self.met.write_backs_failed += 1;
+        }
         self.met.truncations_interrupted += u64::from(self.node.truncating.is_some());
         for counters in self.node.shards.iter().map(|shard| shard.host.store().counters()) {
             self.met.settled_bytes += counters.settled_bytes;

@@ -26,6 +26,8 @@ pub(super) struct Plan {
     pub(super) slow_clients: bool,
     /// Per thousand writes and syncs that fail.
     pub(super) disk_errors: u64,
+    /// Per thousand kills after which what was being written cannot be written back.
+    pub(super) write_back_errors: u64,
     /// Times at which the disk is full, until when.
     pub(super) disk_full: Option<(u64, u64)>,
     /// Bits rot while the node is down. Loss is allowed then, but has to be reported.
@@ -107,6 +109,7 @@ impl Plan {
             slow_links: random.chance(300),
             slow_clients: random.chance(200),
             disk_errors: if random.chance(150) { random.between(1, 8) } else { 0 },
+            write_back_errors: if random.chance(150) { 500 } else { 0 },
             disk_full,
             rot: random.chance(120),
             disk_latency_max: *random.pick(&[300 * MICROSECOND, MILLISECOND, 5 * MILLISECOND]),

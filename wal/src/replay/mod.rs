@@ -173,10 +173,11 @@ impl Replay {
             };
             if let Some(entries) = self.read_group(source, header)? {
                 let sequence = self.expected.previous();
+                let range = position..self.place.position;
                 self.report.groups += 1;
                 self.report.last_sequence = sequence;
-                self.report.end = (file, self.place.position);
-                return Ok(Some(ReplayedGroup { sequence, file, entries }));
+                self.report.end = (file, range.end);
+                return Ok(Some(ReplayedGroup { sequence, file, range, entries }));
             }
         }
         Ok(None)
@@ -188,10 +189,18 @@ impl Replay {
         &self.report.rot
     }
 
+    /// The highest mark seen so far: all up to here was durable for certain.
+    #[must_use]
+    pub fn durable_upto(&self) -> Sequence {
+        self.report.durable_upto
+    }
+
     /// What was found.
     ///
-    /// The last groups may have been given although their writes never completed. Before anything is built on them the
-    /// owner must sync the log's files, or a power failure could take back what was already shown.
+    /// The last groups, those above [`durable_upto`](ReplayReport::durable_upto), may have been given although their
+    /// writes never completed. Before anything is built on them the owner must write them again, durably, or a power
+    /// failure could take back what was already shown. A sync is not enough: after one that failed, the next may succeed
+    /// without having written anything.
     ///
     /// # Panics
     /// When replay has not come to the log's end.

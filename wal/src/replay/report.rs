@@ -1,5 +1,7 @@
 //! What replay gives and tells: groups, damage, and where the log ends.
 
+use core::ops::Range;
+
 use bytes::Bytes;
 
 use crate::group::{EntryHead, Sequence};
@@ -11,6 +13,8 @@ pub struct ReplayedGroup {
     pub sequence: Sequence,
     /// The file it lies in.
     pub file: u32,
+    /// Where it lies in that file, in bytes: whole blocks.
+    pub range: Range<u64>,
     /// Its intact entries in order; the bytes are empty unless its kind has any.
     pub entries: Vec<(EntryHead, Bytes)>,
 }

@@ -7,12 +7,14 @@ mod replayed;
 
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
+use ringmain_wal::group::Generation;
+use ringmain_wal::names::{index_file_name, partition_directory, segment_file_name};
 use ringmain_wire::ids::{PartitionIndex, TopicId};
 
 use super::*;
 use crate::effect::FileOperation;
 
-use node::{Node, settle_config};
+use node::{Node, settle_config, store_config};
 
 #[derive(Clone, Copy, Debug)]
 enum Operation {
@@ -215,4 +217,27 @@ fn a_failing_disk_stops_the_store_while_it_settles() {
     let Some(StopReason::StorageFailed { message }) = &node.stopped else { panic!("goes on") };
     assert!(message.contains("partitions/") && message.contains("error 5"), "{message}");
     node.check_crash();
+}
+
+#[test]
+fn a_partition_goes_with_the_strays_beside_its_segments() {
+    let id = partition_id(0, 0);
+    let mut partition = Partition::new(id, LeaderEpoch(0));
+    partition.note_strays(vec![Offset(7)]);
+    let mut store = Store::new(store_config(Generation(1), &settle_config()), vec![partition]);
+    store.remove::<()>(id, &mut Vec::new());
+    store.removal.handle_durable(Sequence(1));
+    let mut removed = Vec::new();
+    loop {
+        let mut effects: Effects<()> = Vec::new();
+        store.removal.poll(|_| false, &mut effects);
+        let Some(Effect::File { operation, .. }) = effects.pop() else { break };
+        removed.push(match operation {
+            FileOperation::Remove { path } | FileOperation::RemoveDirectory { path } => path,
+            other => panic!("nothing but removing is wanted, not {other:?}"),
+        });
+        store.removal.handle_step();
+    }
+    let (index, data) = (index_file_name(id, Offset(7)), segment_file_name(id, Offset(7)));
+    assert_eq!(removed, [index, data, partition_directory(id)], "the directory is empty when it goes");
 }

@@ -44,7 +44,7 @@ pub(super) fn settle_config() -> SettleConfig {
     }
 }
 
-fn store_config(generation: Generation, settle: &SettleConfig) -> StoreConfig {
+pub(super) fn store_config(generation: Generation, settle: &SettleConfig) -> StoreConfig {
     let commit = GroupCommitConfig {
         group_bytes_max: 8 << 10,
         entry_bytes_max: 24 << 10,

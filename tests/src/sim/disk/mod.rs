@@ -322,6 +322,14 @@ impl Disk {
         loss
     }
 
+    /// What the cache holds could not be written back: some of its sectors are taken for clean although they are not
+    /// durable, and no later sync writes them.
+    pub(super) fn fail_write_back(&mut self, random: &mut Random) {
+        for file in &mut self.files {
+            file.fail_sync(random);
+        }
+    }
+
     /// Power is gone: of all that was not durable a random part of the sectors, lengths and names is left.
     pub(super) fn handle_power_loss(&mut self, random: &mut Random) -> Loss {
         let mut loss = Loss::default();
