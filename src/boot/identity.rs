@@ -7,7 +7,8 @@ use super::directory::Directory;
 use super::logs::create_checkpoint;
 use super::{BootError, BootOptions};
 
-pub(super) const SUPERBLOCK: &str = "superblock";
+/// The file in the data directory.
+pub(crate) const SUPERBLOCK: &str = "superblock";
 /// Directories that shards expect to exist.
 const DIRECTORIES: &[&str] =
     &[ringmain_shard::store::LOG_DIRECTORY, ringmain_wal::names::PARTITIONS_DIRECTORY];

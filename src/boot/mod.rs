@@ -21,6 +21,8 @@ use ringmain_wal::superblock::Superblock;
 use ringmain_wire::batch::{BatchError, RecordReader};
 use ringmain_wire::ids::{LeaderEpoch, NodeId, PartitionId, TimestampMs};
 
+pub(crate) use identity::SUPERBLOCK;
+
 use crate::host::catalog::{Catalog, Change, UnreadableChange};
 use crate::host::{FormerLogs, placement};
 use directory::{Directory, DirectoryError};

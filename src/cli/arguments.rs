@@ -8,6 +8,7 @@ use ringmain_client::Endpoint;
 use ringmain_client::driver::PORT_DEFAULT;
 
 use super::bench::BenchVerb;
+use super::debug::DebugVerb;
 use super::not_yet::NotYet;
 use super::serve::ServeArguments;
 use super::time::parse_duration;
@@ -61,6 +62,12 @@ pub(super) enum Command {
     Bench {
         #[command(subcommand)]
         verb: BenchVerb,
+    },
+    /// Look into the files of a data directory.
+    #[command(arg_required_else_help = true)]
+    Debug {
+        #[command(subcommand)]
+        verb: DebugVerb,
     },
     #[command(flatten)]
     NotYet(NotYet),

@@ -5,6 +5,7 @@
 mod arguments;
 mod bench;
 mod clock;
+mod debug;
 mod escapes;
 mod failure;
 mod not_yet;
@@ -50,6 +51,7 @@ fn dispatch(arguments: Arguments) -> Result<(), Failure> {
         Command::Serve(serve) => serve::run(&serve, output.format),
         Command::Topic { verb } => topic::run(verb, output.format),
         Command::Bench { verb } => bench::run(verb, output.format),
+        Command::Debug { verb } => debug::run(verb, output.format),
         Command::NotYet(_) => unreachable!("told above"),
     }
 }

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 
 use super::arguments::Command;
 use super::bench::BenchVerb;
+use super::debug::DebugVerb;
 use super::topic::TopicVerb;
 
 /// Nouns of later versions.
@@ -36,8 +37,6 @@ pub(super) enum NotYet {
     #[command(hide = true)]
     Generate(Ignored),
     #[command(hide = true)]
-    Debug(Ignored),
-    #[command(hide = true)]
     Demo(Ignored),
     #[command(hide = true)]
     Completions(Ignored),
@@ -61,8 +60,12 @@ pub(super) fn find(command: &Command) -> Option<String> {
         }
         Command::Bench { verb: BenchVerb::Compare(_) } => "bench compare",
         Command::Bench { verb: BenchVerb::Report(_) } => "bench report",
+        Command::Debug { verb: DebugVerb::Bundle(_) } => "debug bundle",
+        Command::Debug { verb: DebugVerb::Verify(_) } => "debug verify",
         Command::Serve(serve) if serve.config.is_some() => "serve --config",
-        Command::Serve(_) | Command::Topic { .. } | Command::Bench { .. } => return None,
+        Command::Serve(_) | Command::Topic { .. } | Command::Bench { .. } | Command::Debug { .. } => {
+            return None;
+        }
     };
     Some(format!("`{name}`"))
 }
@@ -82,7 +85,6 @@ impl NotYet {
             Self::Tune(_) => "tune",
             Self::Config(_) => "config",
             Self::Generate(_) => "generate",
-            Self::Debug(_) => "debug",
             Self::Demo(_) => "demo",
             Self::Completions(_) => "completions",
         }

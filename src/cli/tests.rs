@@ -38,6 +38,8 @@ fn the_commands_of_the_contract_are_understood() {
         "bench limit --dir d",
         "bench run --target ringmain://a:1 --connections 8 --rate 500 --record-bytes 1 --batch-records 2",
         "bench run --broker a:1 --duration 60s --warm-up 5 --acks all --partitions 4 --verify",
+        "debug log d/logs/0000000007-0003-000012.log",
+        "debug segment 00000000000000004711.log --format json",
         "bench pair --pairs 10 --spin 500 --dir d",
     ];
     for line in lines {
@@ -63,6 +65,8 @@ fn what_cannot_be_meant_is_refused() {
         "topic consume orders --from yesterday",
         "topic consume orders -e --to 5",
         "topic consume orders -f %q",
+        "debug log",
+        "debug segment a b",
         "topic list --timeout 0",
         "topic list --broker a:x",
         "topic list --format yaml",
@@ -120,7 +124,8 @@ fn what_a_later_version_understands_is_named() {
         ("tune", "`tune`"),
         ("config print --origin", "`config`"),
         ("generate", "`generate`"),
-        ("debug bundle", "`debug`"),
+        ("debug bundle", "`debug bundle`"),
+        ("debug verify --all d", "`debug verify`"),
         ("demo --for 5", "`demo`"),
         ("topic undelete orders", "`topic undelete`"),
         ("topic consume orders --group g", "`topic consume --group`"),

@@ -130,7 +130,8 @@ impl EntryHead {
     }
 
     /// Whether the entry's bytes within those of its group are what was written.
-    pub(crate) fn matches(&self, group: &[u8]) -> bool {
+    #[must_use]
+    pub fn matches(&self, group: &[u8]) -> bool {
         group.get(self.range()).is_some_and(|bytes| crc32c::crc32c(bytes) == self.crc)
     }
 }

@@ -177,7 +177,7 @@ pub fn parse(bytes: &[u8], salt: LogSalt) -> Result<GroupView<'_>, GroupDamage> 
 ///
 /// # Errors
 /// When the group does not lie within `bytes`, or its directory is damaged or beyond this version.
-pub(crate) fn parse_directory(header: &GroupHeader, bytes: &[u8]) -> Result<Vec<EntryHead>, GroupDamage> {
+pub fn parse_directory(header: &GroupHeader, bytes: &[u8]) -> Result<Vec<EntryHead>, GroupDamage> {
     let directory = bytes.get(header.directory_range()).ok_or(GroupDamage::Bounds)?;
     if bytes.len() < header.length as usize {
         return Err(GroupDamage::Bounds);
