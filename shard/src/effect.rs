@@ -4,6 +4,7 @@ use bytes::{Bytes, BytesMut};
 use ringmain_wire::ids::ShardId;
 
 use crate::event::ConnectionId;
+use crate::inspection::{InspectionKind, InspectionRequest};
 
 /// Effects in the order in which they are to be started. `M` is what travels between shards.
 pub type Effects<M> = Vec<Effect<M>>;
@@ -39,6 +40,16 @@ pub enum Effect<M> {
         token: FileToken,
         /// What to do.
         operation: FileOperation,
+    },
+    /// Inspect a segment beside the loop; no other inspection of its kind is under way.
+    Inspect {
+        /// Which, and how.
+        request: InspectionRequest,
+    },
+    /// End the inspection of that kind early. It ends in any case, cancelled or not.
+    CancelInspection {
+        /// Which.
+        kind: InspectionKind,
     },
     /// Hand a message to another shard. The sender has made sure that there is room.
     Mail {

@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 use ringmain_wire::ids::ShardId;
 
 use crate::effect::FileToken;
+use crate::inspection::Inspected;
 
 /// Something that happened. `M` is what travels between shards.
 #[derive(Debug)]
@@ -45,6 +46,11 @@ pub enum Event<'a, M> {
         token: FileToken,
         /// What came of it.
         result: Result<FileOutcome, FileError>,
+    },
+    /// An inspection ended.
+    Inspected {
+        /// What it found.
+        inspected: Inspected,
     },
     /// A message from another shard.
     Mail {

@@ -246,7 +246,7 @@ impl ShardHost {
         }
         while let Some(fault) = self.store.poll_fault() {
             let StorageFault { partition, path, problem } = fault;
-            tracing::error!(%partition, path, "{problem}; records there are not served");
+            tracing::error!(%partition, path, "{problem}");
         }
         self.poll_former_logs(effects);
     }
@@ -334,6 +334,7 @@ impl Host for ShardHost {
                     self.handle_store(effects);
                 }
             }
+            Event::Inspected { inspected } => self.store.handle_inspected(now, inspected),
             Event::Mail { from, mail } => self.handle_mail(now, from, mail, effects),
             Event::Shutdown => self.handle_shutdown(now.mono, effects),
         }

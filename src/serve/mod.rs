@@ -13,8 +13,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use ringmain_shard::mailbox::mesh;
 use ringmain_shard::ring::{Doorbell, Rendezvous, probe_direct_io};
-use ringmain_shard::store::StoreConfig;
 use ringmain_shard::store::settle::SettleConfig;
+use ringmain_shard::store::{StoreConfig, UpkeepConfig};
 use ringmain_wal::block::BLOCK_BYTES;
 use ringmain_wal::commit::GroupCommitConfig;
 use ringmain_wal::group::{LogId, LogSalt};
@@ -133,6 +133,8 @@ fn start(options: &ServeOptions) -> Result<Node, ServeError> {
     let mut former_logs = Some(former_logs);
     let rendezvous = Rendezvous::of(usize::from(options.shards));
     let mailboxes = mesh(usize::from(options.shards), QUEUE_ROOM);
+    let data_path = std::path::absolute(directory.root())
+        .map_err(|error| ServeError::DataDirectory { path: options.data_dir.clone(), error })?;
     let mut shards = Vec::new();
     for (((number, partitions), mailbox), sockets) in
         (0..options.shards).zip(partitions).zip(mailboxes).zip(ports.sockets)
@@ -159,6 +161,7 @@ fn start(options: &ServeOptions) -> Result<Node, ServeError> {
                 tail_bytes_max,
                 gathered_bytes_max: GATHERED_BYTES_MAX.min(tail_bytes_max / 4),
                 settle: SettleConfig::within(tail_bytes_max, options.log_bytes_max),
+                upkeep: UpkeepConfig::default(),
             },
             catalog: catalog.clone(),
             partitions,
@@ -174,6 +177,7 @@ fn start(options: &ServeOptions) -> Result<Node, ServeError> {
         shards.push(Shard {
             host,
             data_directory,
+            data_path: data_path.clone(),
             direct_io,
             core: options.pin_cores.then_some(usize::from(number)),
             spin: options.spin,

@@ -1,10 +1,12 @@
 //! The threads of a node's shards, as the main thread sees them.
 
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
+use ringmain_shard::background::{Background, BackgroundConfig};
 use ringmain_shard::effect::StopReason;
 use ringmain_shard::mailbox::Mailbox;
 use ringmain_shard::ring::{Doorbell, Ended, Rendezvous, RingConfig, RunError, ShardParts, Sockets, run};
@@ -18,6 +20,8 @@ use crate::host::{HostConfig, ShardHost};
 pub(super) struct Shard {
     pub(super) host: HostConfig,
     pub(super) data_directory: OwnedFd,
+    /// The same, from the root of the filesystem.
+    pub(super) data_path: PathBuf,
     pub(super) direct_io: bool,
     pub(super) core: Option<usize>,
     pub(super) spin: Duration,
@@ -128,8 +132,25 @@ impl Drop for TellEnd {
 }
 
 fn run_shard(shard: Shard, events: &UnboundedSender<ShardEvent>) -> Outcome {
-    let Shard { host, data_directory, direct_io, core, spin, sockets, mailbox, doorbell, rendezvous } = shard;
-    let config = RingConfig { core, spin, ..RingConfig::of(data_directory, direct_io) };
+    let Shard {
+        host,
+        data_directory,
+        data_path,
+        direct_io,
+        core,
+        spin,
+        sockets,
+        mailbox,
+        doorbell,
+        rendezvous,
+    } = shard;
+    let name = format!("upkeep-{}", host.identity.shard);
+    let background = BackgroundConfig { data_directory: data_path, core, name };
+    // Without it the broker serves all the same: segments are found damaged when they are read, not before.
+    let background = Background::spawn(background, doorbell.clone())
+        .inspect_err(|error| tracing::warn!(%error, "segments are neither indexed nor scrubbed"))
+        .ok();
+    let config = RingConfig { core, spin, background, ..RingConfig::of(data_directory, direct_io) };
     let parts = ShardParts { config, sockets, mailbox, doorbell, rendezvous };
     let listening = || {
         let _ = events.send(ShardEvent::Listening);

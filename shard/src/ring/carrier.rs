@@ -12,6 +12,7 @@ use super::in_flight::InFlight;
 use super::operations::Operation;
 use super::sockets::Listeners;
 use super::{Ended, RingConfig, clock};
+use crate::background::Background;
 use crate::effect::{Effects, StopReason};
 use crate::event::Event;
 use crate::host::Host;
@@ -36,6 +37,9 @@ pub(super) struct Carrier<H: Host> {
     /// By shard.
     pub(super) rings: Vec<Arc<OwnedFd>>,
     pub(super) doorbell: Doorbell,
+    pub(super) background: Option<Background>,
+    /// The host knows that it is to shut down.
+    pub(super) shutdown_told: bool,
     pub(super) linger: Duration,
     spin: Duration,
     pub(super) now: Now,
@@ -65,6 +69,8 @@ impl<H: Host> Carrier<H> {
             mailbox,
             rings,
             doorbell,
+            background: config.background,
+            shutdown_told: false,
             linger: config.linger,
             spin: config.spin,
             now,

@@ -13,6 +13,7 @@ use super::files::{file_error, read_goes_on};
 use super::operations::Operation;
 use super::outgoing::Outgoing;
 use super::tokens::Token;
+use crate::background::Background;
 use crate::effect::FileToken;
 use crate::event::{ConnectionId, Event, FileError, FileOutcome, Received};
 use crate::host::Host;
@@ -194,9 +195,12 @@ impl<H: Host> Carrier<H> {
     }
 
     fn heard(&mut self) {
-        // Rung for nothing else and only once, so that the host hears of it once.
-        if self.doorbell.shutdown_requested() {
+        if self.doorbell.shutdown_requested() && !self.shutdown_told {
+            self.shutdown_told = true;
             self.event(Event::Shutdown);
+        }
+        while let Some(inspected) = self.background.as_mut().and_then(Background::poll) {
+            self.event(Event::Inspected { inspected });
         }
         self.hear_doorbell();
     }

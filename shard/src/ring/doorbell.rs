@@ -32,14 +32,15 @@ impl Doorbell {
     /// Asks the shard to shut down: its host hears of it once, however often this is called.
     pub fn request_shutdown(&self) {
         if !self.shared.shutdown.swap(true, Ordering::Release) {
-            let one = 1_u64.to_ne_bytes();
-            let written = rustix::io::write(&self.shared.eventfd, &one);
-            assert_eq!(
-                written,
-                Ok(one.len()),
-                "the counter is far from overflowing, so the write never blocks"
-            );
+            self.ring();
         }
+    }
+
+    /// Wakes the shard, so that it looks for what was left for it.
+    pub fn ring(&self) {
+        let one = 1_u64.to_ne_bytes();
+        let written = rustix::io::write(&self.shared.eventfd, &one);
+        assert_eq!(written, Ok(one.len()), "the counter is far from overflowing, so the write never blocks");
     }
 
     /// Whether [`request_shutdown`](Self::request_shutdown) was called.

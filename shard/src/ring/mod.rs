@@ -43,6 +43,7 @@ use self::carrier::Carrier;
 use self::in_flight::InFlight;
 use self::rendezvous::Attendance;
 use self::sockets::Listeners;
+use crate::background::Background;
 use crate::effect::StopReason;
 use crate::host::Host;
 use crate::mailbox::Mailbox;
@@ -66,6 +67,8 @@ pub struct RingConfig {
     pub receive_buffer_bytes: u32,
     /// Connections beyond this are accepted and closed at once.
     pub connections_max: usize,
+    /// What inspects segments beside the loop; its results ring the shard's doorbell. `None`: nothing is inspected.
+    pub background: Option<Background>,
 }
 
 impl RingConfig {
@@ -80,6 +83,7 @@ impl RingConfig {
             receive_buffers: 64,
             receive_buffer_bytes: 16 * 1024,
             connections_max: 10_000,
+            background: None,
         }
     }
 }

@@ -10,18 +10,23 @@ use super::connections::{Phase, Receive};
 use super::operations::Operation;
 use super::outgoing::Outgoing;
 use crate::effect::{Effect, Effects};
-use crate::event::ConnectionId;
+use crate::event::{ConnectionId, Event};
 use crate::host::Host;
+use crate::inspection::{Inspected, InspectionRequest, Unsound};
 use crate::mailbox::SendError;
 
 impl<H: Host> Carrier<H> {
     /// Starts what the host asked for, in order. What it asked for after `Stop` is dropped.
     pub(super) fn start_effects(&mut self) {
         let mut effects: Effects<H::Mail> = core::mem::take(&mut self.effects);
-        for effect in effects.drain(..) {
-            if self.stopping.is_none() {
-                self.start(effect);
+        while !effects.is_empty() {
+            for effect in effects.drain(..) {
+                if self.stopping.is_none() {
+                    self.start(effect);
+                }
             }
+            // What could not be started was told at once, and may have been answered.
+            effects.append(&mut self.effects);
         }
         // Its memory serves the next turn.
         self.effects = effects;
@@ -40,6 +45,12 @@ impl<H: Host> Carrier<H> {
             Effect::File { token, operation } => {
                 let operation = self.files.operation(token, operation);
                 self.in_flight.start(operation);
+            }
+            Effect::Inspect { request } => self.inspect(request),
+            Effect::CancelInspection { kind } => {
+                if let Some(background) = &mut self.background {
+                    background.cancel(kind);
+                }
             }
             Effect::Mail { to, mail } => self.mail(to, mail),
             Effect::Stop { reason } => self.stopping = Some(reason),
@@ -101,6 +112,16 @@ impl<H: Host> Carrier<H> {
             // It stopped; the node is stopping with it, and nobody waits for an answer.
             Err(SendError::Gone(_)) => {}
             Err(SendError::Full(_)) => panic!("mail to shard {to}, which has no room for it"),
+        }
+    }
+
+    fn inspect(&mut self, request: InspectionRequest) {
+        match &mut self.background {
+            Some(background) => background.inspect(request),
+            None => {
+                let inspected = Inspected { request, result: Err(Unsound::Unavailable) };
+                self.host.handle(self.now, Event::Inspected { inspected }, &mut self.effects);
+            }
         }
     }
 

@@ -4,9 +4,11 @@
 //! effects, and what becomes durable back to partitions and to whoever waits.
 //!
 //! Reading order: this file (appending and the life of the log), `changes` (of whole partitions), `durable` (what a durable group sets off), `settle`
-//! (out of the log into segments), `reads` and `reading` (out of segments to readers), `removal` (what is void).
+//! (out of the log into segments), `reads` and `reading` (out of segments to readers), `removal` (what is void), `upkeep`
+//! (which segments are inspected).
 
 mod changes;
+mod counters;
 mod durable;
 mod files;
 mod limits;
@@ -18,6 +20,7 @@ mod removal;
 mod retention;
 pub mod settle;
 mod token;
+mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -35,9 +38,11 @@ use crate::partition::tail::LogPlace;
 use crate::partition::{Admission, Partition};
 use crate::time::{Mono, Now};
 
+pub use counters::StoreCounters;
 pub use limits::PartitionLimits;
 pub use outcome::{Appended, Completion, ProduceOutcome, StorageFault};
 pub use reads::{Found, Read, ReadCompletion, TimeWanted};
+pub use upkeep::UpkeepConfig;
 
 use files::Preparation;
 use pending::{Pending, PendingKind};
@@ -46,6 +51,7 @@ use removal::Removal;
 use retention::Retention;
 use settle::{SettleConfig, Settling};
 use token::StoreToken;
+use upkeep::Upkeep;
 
 /// Where log files live, relative to the data directory.
 pub const LOG_DIRECTORY: &str = "logs";
@@ -67,29 +73,8 @@ pub struct StoreConfig {
     pub gathered_bytes_max: usize,
     /// How what is appended gets out of log and memory.
     pub settle: SettleConfig,
-}
-
-/// Counts since the start, for tests and figures.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct StoreCounters {
-    /// Batches appended.
-    pub batches: u64,
-    /// Bytes of these batches.
-    pub batch_bytes: u64,
-    /// Batches recognised as sent before.
-    pub duplicates: u64,
-    /// Log groups written.
-    pub groups: u64,
-    /// Bytes of these groups.
-    pub group_bytes: u64,
-    /// Bytes put into segments.
-    pub settled_bytes: u64,
-    /// Batches put into the log again.
-    pub carried: u64,
-    /// Log files given back.
-    pub log_files_recycled: u64,
-    /// Reads from segments.
-    pub segment_reads: u64,
+    /// How segments are inspected.
+    pub upkeep: UpkeepConfig,
 }
 
 /// Index of a partition in the store; reused.
@@ -128,6 +113,7 @@ pub struct Store {
     removal: Removal,
     retention: Retention,
     reading: Reading,
+    upkeep: Upkeep,
     /// Groups being written and their file, for closing files behind the mark.
     writing: VecDeque<(Sequence, u32)>,
     tail_bytes: usize,
@@ -160,6 +146,7 @@ impl Store {
             removal: Removal::default(),
             retention: Retention::default(),
             reading: Reading::new(ReadingConfig::default()),
+            upkeep: Upkeep::new(config.upkeep.clone()),
             writing: VecDeque::new(),
             tail_bytes: 0,
             completions: VecDeque::new(),
@@ -237,7 +224,8 @@ impl Store {
         let mark = self.commit.deadline_ns().map(Mono);
         let settling = self.settling.deadline().filter(|_| !self.closing);
         let retention = self.retention.deadline().filter(|_| !self.closing);
-        [mark, self.preparation.deadline(), settling, retention].into_iter().flatten().min()
+        let upkeep = self.upkeep.deadline().filter(|_| !self.closing);
+        [mark, self.preparation.deadline(), settling, retention, upkeep].into_iter().flatten().min()
     }
 
     /// Whether something still rests on logs of former starts: their files are needed.
@@ -398,7 +386,8 @@ impl Store {
         }
         self.retain(now);
         self.settle(now, effects);
-        self.removal.poll(|id| self.settling.is_busy(id), effects);
+        self.keep_up(now, effects);
+        self.removal.poll(|id| self.settling.is_busy(id) || self.upkeep.is_busy(id), effects);
         while let Some(group) = self.commit.poll_group(now.mono.0) {
             self.start_group(group, effects);
         }

@@ -150,17 +150,21 @@ impl Store {
             // The file may be gone for good reason.
             Err(_) if !is_current => Err(ErrorCode::OffsetOutOfRange),
             Err(ReadError::Forgotten) => Err(ErrorCode::OffsetOutOfRange),
-            Err(ReadError::Damaged { path, position, reason }) => {
-                Err(self.note_fault(id, path, format!("damaged at byte {position}: {reason}")))
-            }
-            Err(ReadError::Failed { path, error }) => {
-                Err(self.note_fault(id, path, format!("cannot be read: {error}")))
-            }
+            Err(ReadError::Damaged { path, position, reason }) => Err(self.note_fault(
+                id,
+                path,
+                format!("damaged at byte {position}: {reason}; records there are not served"),
+            )),
+            Err(ReadError::Failed { path, error }) => Err(self.note_fault(
+                id,
+                path,
+                format!("cannot be read: {error}; records there are not served"),
+            )),
         };
         Some(ReadCompletion { ticket, base, result })
     }
 
-    fn note_fault(&mut self, partition: PartitionId, path: String, problem: String) -> ErrorCode {
+    pub(super) fn note_fault(&mut self, partition: PartitionId, path: String, problem: String) -> ErrorCode {
         self.faults.push_back(StorageFault { partition, path, problem });
         ErrorCode::PartitionDamaged
     }
@@ -172,11 +176,15 @@ impl Store {
         effects: &mut Effects<M>,
     ) {
         self.reading.handle_file(ReadToken::decode(step), result, effects);
+        self.counters.index_files_read = self.reading.indexes_loaded();
+        while let Some((partition, base)) = self.reading.poll_unindexed() {
+            self.upkeep.want(partition, base);
+        }
     }
 
     /// A settle job knows where the batches of a segment lie.
     pub(super) fn learn_index(&mut self, id: PartitionId, base: Offset, index: IndexBuilder) {
-        self.reading.learn(id, base, index);
+        self.reading.learn(id, base, index.index().clone());
     }
 
     fn read_located<M>(

@@ -151,7 +151,11 @@ pub(crate) fn echo(event: Event<'_, ()>, effects: &mut Effects<()>) {
             effects.push(Effect::Send { connection, segments: vec![Bytes::copy_from_slice(bytes)] });
         }
         Event::Closed { unsent, .. } => assert!(unsent.is_empty(), "all was sent before"),
-        Event::Received { .. } | Event::File { .. } | Event::Mail { .. } | Event::Shutdown => {
+        Event::Received { .. }
+        | Event::File { .. }
+        | Event::Inspected { .. }
+        | Event::Mail { .. }
+        | Event::Shutdown => {
             panic!("not asked for")
         }
     }

@@ -144,7 +144,9 @@ fn reframe(length: usize) -> impl FnMut(Event<'_, ()>, &mut Effects<()>) {
             effects.push(Effect::Close { connection });
         }
         Event::Closed { unsent, .. } => assert!(unsent.is_empty()),
-        Event::File { .. } | Event::Mail { .. } | Event::Shutdown => panic!("not asked for"),
+        Event::File { .. } | Event::Inspected { .. } | Event::Mail { .. } | Event::Shutdown => {
+            panic!("not asked for")
+        }
     }
 }
 
@@ -205,7 +207,9 @@ fn flood(tell: mpsc::Sender<Flood>, close: bool) -> impl FnMut(Event<'_, ()>, &m
         Event::Closed { unsent, .. } => {
             tell.send(Flood::Closed { unsent: unsent.len() }).expect("listens");
         }
-        Event::File { .. } | Event::Mail { .. } | Event::Shutdown => panic!("not asked for"),
+        Event::File { .. } | Event::Inspected { .. } | Event::Mail { .. } | Event::Shutdown => {
+            panic!("not asked for")
+        }
     }
 }
 

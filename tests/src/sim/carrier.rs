@@ -8,6 +8,7 @@ use ringmain::host::mail::{Mail, QUEUE_ROOM};
 use ringmain_shard::effect::{Effect, Effects, FileId, FileToken, StopReason};
 use ringmain_shard::event::{ConnectionId, Event, FileError, FileOutcome, Listener, Received};
 use ringmain_shard::host::Host;
+use ringmain_shard::inspection::{Inspected, Inspection, InspectionKind};
 use ringmain_shard::time::{Mono, Now};
 use ringmain_wire::ids::{PartitionId, ShardId};
 use ringmain_wire::native::errors::ErrorCode;
@@ -32,6 +33,8 @@ pub(super) enum Arrival {
     Sent { connection: ConnectionId, segments: Vec<Bytes> },
     /// A file operation ended; after a write or sync that failed the shard must stop.
     File { token: FileToken, result: Result<FileOutcome, FileError>, must_stop: bool },
+    /// An inspection ended.
+    Inspected { inspected: Inspected },
     /// The node is to stop.
     Shutdown,
 }
@@ -50,6 +53,7 @@ pub(super) struct Shard {
     /// By sender.
     pub(super) mail: Vec<VecDeque<Mail>>,
     pub(super) files: BTreeMap<FileId, Inode>,
+    pub(super) inspections: BTreeMap<InspectionKind, Inspection>,
     pub(super) connections: BTreeMap<ConnectionId, u64>,
     /// By slot: the generation that the next connection there gets.
     generations: Vec<u32>,
@@ -74,6 +78,7 @@ impl Shard {
             unasked: Effects::new(),
             mail: (0..shards).map(|_| VecDeque::new()).collect(),
             files: BTreeMap::new(),
+            inspections: BTreeMap::new(),
             connections: BTreeMap::new(),
             generations: Vec::new(),
             free: Vec::new(),
@@ -228,6 +233,9 @@ impl World {
                 self.node.shard(index).must_stop |= must_stop;
                 self.node.shard(index).host.handle(now, Event::File { token, result }, effects);
             }
+            Arrival::Inspected { inspected } => {
+                self.node.shard(index).host.handle(now, Event::Inspected { inspected }, effects);
+            }
             Arrival::Shutdown => self.node.shard(index).host.handle(now, Event::Shutdown, effects),
         }
     }
@@ -257,6 +265,12 @@ impl World {
                 }
                 Effect::StopAccepting => self.node.shard(index).accepting = false,
                 Effect::File { token, operation } => self.start_file(index, token, operation)?,
+                Effect::Inspect { request } => self.start_inspection(index, request)?,
+                Effect::CancelInspection { kind } => {
+                    if let Some(inspection) = self.node.shard(index).inspections.get_mut(&kind) {
+                        inspection.cancel();
+                    }
+                }
                 Effect::Mail { to, mail } => self.send_mail(index, to, mail)?,
                 Effect::Stop { reason } => self.shard_stopped(index, reason)?,
             }

@@ -64,6 +64,14 @@ counters! {
     carried = "batch carried",
     /// Log files given back.
     log_files_recycled = "log file recycled",
+    /// Inspections that found a segment sound.
+    segments_inspected = "segment inspected",
+    /// Index files written.
+    index_files_written = "index file written",
+    /// Index files that spared a reader a scan.
+    index_files_read = "index file read",
+    /// Inspections that were cancelled.
+    inspections_cancelled = "inspection cancelled",
     /// Reads from segments.
     segment_reads = "read from a segment",
     /// Starts that settled while they replayed.

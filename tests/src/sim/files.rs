@@ -7,6 +7,7 @@ use ringmain_wal::group;
 use super::carrier::Arrival;
 use super::checker::Violation;
 use super::disk::{EIO, Inode, Read, Unsynced, UnsyncedNames, WriteId};
+use super::inspections;
 use super::queue::Happening;
 use super::world::{Phase, Step, World};
 use super::{MICROSECOND, MILLISECOND};
@@ -148,9 +149,12 @@ impl World {
             Work::CreateDirectory { path } => self.disk.create_directory(&path).map(|()| FileOutcome::Done),
             Work::RemoveDirectory { path } => self.disk.remove_directory(&path).map(|()| FileOutcome::Done),
         };
-        let must_stop = is_promised && matches!(result, Err(FileError::Failed(_)));
         self.met.disk_full += u64::from(result == Err(FileError::Full));
         self.note("disk done", [u64::from(shard), token.0, u64::from(result.is_err())]);
+        if let Some(kind) = inspections::kind_of(token) {
+            return self.inspection_step_done(shard, kind, result);
+        }
+        let must_stop = is_promised && matches!(result, Err(FileError::Failed(_)));
         self.arrived(shard, Arrival::File { token, result, must_stop });
         Ok(())
     }

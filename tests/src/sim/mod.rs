@@ -13,6 +13,7 @@ mod coverage;
 mod directory;
 mod disk;
 mod files;
+mod inspections;
 mod log_image;
 pub mod mutations;
 mod network;

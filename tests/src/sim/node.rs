@@ -281,6 +281,7 @@ impl World {
                 tail_bytes_max: self.plan.tail_bytes_max,
                 gathered_bytes_max: 1 << 20,
                 settle: self.plan.settle.clone(),
+                upkeep: self.plan.upkeep.clone(),
             };
             let host = ShardHost::new(HostConfig {
                 identity,
@@ -390,6 +391,9 @@ impl World {
             self.met.carried += counters.carried;
             self.met.log_files_recycled += counters.log_files_recycled;
             self.met.segment_reads += counters.segment_reads;
+            self.met.segments_inspected += counters.segments_inspected;
+            self.met.index_files_written += counters.index_files_written;
+            self.met.index_files_read += counters.index_files_read;
         }
         self.node.shards.clear();
         self.reset_links();

@@ -1,5 +1,8 @@
 //! What a seed may do: a random few of the faults and habits there are, so that each meets the others in many mixtures.
 
+use core::time::Duration;
+
+use ringmain_shard::store::UpkeepConfig;
 use ringmain_shard::store::settle::SettleConfig;
 
 use super::random::Random;
@@ -52,6 +55,8 @@ pub(super) struct Plan {
     pub(super) log_bytes_max: u64,
     /// How batches get into segments.
     pub(super) settle: SettleConfig,
+    /// How often segments are inspected.
+    pub(super) upkeep: UpkeepConfig,
     /// Clients cannot choose the shard they connect to.
     pub(super) shared_port: bool,
     /// Topics are deleted, too.
@@ -122,6 +127,11 @@ impl Plan {
             boot_tail_bytes_max: *random.pick(&[16 << 10, 128 << 10, 64 << 20]),
             log_bytes_max: *random.pick(&[768 << 10, 2 << 20, 64 << 20]),
             settle: draw_settling(random),
+            upkeep: UpkeepConfig {
+                scrub_after: Duration::from_millis(*random.pick(&[1, 20, 60_000])),
+                scrub_every: Duration::from_millis(*random.pick(&[10, 200, 60_000])),
+                ..UpkeepConfig::default()
+            },
             shared_port: random.chance(300),
             deletions: random.chance(400),
             groups_in_flight_max: random.between(1, 4) as usize,

@@ -5,5 +5,7 @@
 mod index;
 mod scan;
 
-pub use index::{FORMAT_VERSION, Index, IndexBuilder, IndexDamage, IndexEntry, IndexFooter};
+pub use index::{
+    FORMAT_VERSION, INDEX_FILE_BYTES_MAX, Index, IndexBuilder, IndexDamage, IndexEntry, IndexFooter,
+};
 pub use scan::{Scan, ScanEnd, ScannedBatch, SegmentDamage};

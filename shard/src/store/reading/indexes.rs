@@ -1,7 +1,6 @@
 //! What is known of where batches lie in segments: from settle jobs, and from every scan that went by.
 //!
-//! Nothing here is ever needed: a scan of a segment that nothing is known of begins at its start. What is read from an
-//! index file is to be [learned](Indexes::learn) before that scan, as if a settle job had left it.
+//! Nothing here is ever needed: a scan of a segment that nothing is known of begins at its start.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -25,8 +24,10 @@ pub(super) struct Indexes {
 /// What is known of one segment.
 #[derive(Debug, Default)]
 pub(super) struct Known {
-    /// What a settle job left: all of the segment, or what is behind the place where the job began.
-    learned: IndexBuilder,
+    /// What a settle job left, or the index file: all of the segment, or what is behind the place where the job began.
+    learned: Index,
+    /// Its index file was looked for.
+    was_looked_for: bool,
     /// What scans saw of the segment from its start, as far as `learned` leaves that open.
     scanned: IndexBuilder,
     /// Bytes of the segment that `scanned` covers.
@@ -41,9 +42,16 @@ impl Indexes {
     }
 
     /// A settle job knows where batches of the segment lie.
-    pub(super) fn learn(&mut self, segment: SegmentId, learned: IndexBuilder) {
+    pub(super) fn learn(&mut self, segment: SegmentId, learned: Index) {
         let known = self.take(segment);
         self.put(segment, Known { learned, ..known });
+    }
+
+    /// The index file of the segment was read, or there is none that can be relied on.
+    pub(super) fn handle_looked_for(&mut self, segment: SegmentId, found: Option<Index>) {
+        let known = self.take(segment);
+        let learned = found.unwrap_or_else(|| known.learned.clone());
+        self.put(segment, Known { learned, was_looked_for: true, ..known });
     }
 
     /// Takes out what is known, to be used and extended and [put](Self::put) back.
@@ -81,6 +89,11 @@ impl Indexes {
 }
 
 impl Known {
+    /// Whether an index file would tell more than all of this.
+    pub(super) fn is_worth_looking_for(&self) -> bool {
+        !self.was_looked_for && self.learned.entries().is_empty() && self.scanned_bytes == 0
+    }
+
     /// The last batch known that does not begin behind `offset`: where to start reading to come there. `None` is the
     /// segment's start.
     pub(super) fn entry_for(&self, offset: Offset) -> Option<IndexEntry> {
@@ -96,8 +109,7 @@ impl Known {
     /// A scan proved the batch at `position`.
     pub(super) fn note(&mut self, header: &BatchHeader, position: u64) {
         let is_next = position == self.scanned_bytes && header.base_offset >= self.scanned_end;
-        let is_learned =
-            || self.learned.index().entries().first().is_some_and(|entry| entry.position <= position);
+        let is_learned = || self.learned.entries().first().is_some_and(|entry| entry.position <= position);
         if is_next && !is_learned() {
             self.scanned.append(header, position);
             self.scanned_bytes = position + u64::from(header.length);
@@ -107,8 +119,8 @@ impl Known {
 
     /// The entry at the greatest position that one of the indexes gives.
     fn last_entry(&self, position_in: impl Fn(&Index) -> u64) -> Option<IndexEntry> {
-        let entries = [&self.learned, &self.scanned].into_iter().filter_map(|builder| {
-            let (entries, position) = (builder.index().entries(), position_in(builder.index()));
+        let entries = [&self.learned, self.scanned.index()].into_iter().filter_map(|index| {
+            let (entries, position) = (index.entries(), position_in(index));
             entries.binary_search_by_key(&position, |entry| entry.position).ok().map(|place| entries[place])
         });
         entries.max_by_key(|entry| entry.position)
@@ -116,7 +128,7 @@ impl Known {
 
     /// Its share of all entries. That it is kept at all counts as one.
     fn charge(&self) -> usize {
-        1 + self.learned.index().entries().len() + self.scanned.index().entries().len()
+        1 + self.learned.entries().len() + self.scanned.index().entries().len()
     }
 }
 
@@ -165,7 +177,7 @@ mod tests {
         (0..100).for_each(|place| learned.append(&header(place), position(place)));
         let entries = learned.index().entries().len();
         let mut indexes = Indexes::new(1_000);
-        indexes.learn(segment(0), learned);
+        indexes.learn(segment(0), learned.index().clone());
         let mut known = indexes.take(segment(0));
         (0..100).for_each(|place| known.note(&header(place), position(place)));
         assert_eq!(known.charge(), 1 + entries);

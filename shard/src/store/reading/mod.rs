@@ -7,6 +7,7 @@
 
 mod ahead;
 mod descriptors;
+mod index_files;
 mod indexes;
 mod job;
 mod operations;
@@ -19,7 +20,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use ringmain_wal::block::is_whole_blocks;
-use ringmain_wal::segment::IndexBuilder;
+use ringmain_wal::segment::Index;
 use ringmain_wire::ids::{Offset, PartitionId};
 
 use crate::effect::Effects;
@@ -29,6 +30,7 @@ pub(super) use request::{Purpose, ReadDone, ReadError, ReadRequest, ReadResult, 
 pub(super) use token::ReadToken;
 
 use ahead::{StreamId, Streams};
+use index_files::{IndexFiles, Loaded};
 use indexes::Indexes;
 use job::{Job, Step};
 use operations::{Finished, Operations, Owner, Piece};
@@ -39,12 +41,17 @@ use request::{JobId, SegmentId};
 pub(super) struct Reading {
     config: ReadingConfig,
     indexes: Indexes,
+    index_files: IndexFiles,
     streams: Streams,
     operations: Operations,
     started: u64,
     /// Waiting for a piece: their own or that of the stream that they joined.
     jobs: BTreeMap<JobId, Job>,
     done: VecDeque<ReadDone>,
+    /// Whose index file is missing, or cannot be relied on.
+    unindexed: Vec<(PartitionId, Offset)>,
+    /// Index files that could be relied on.
+    indexes_loaded: u64,
 }
 
 impl Reading {
@@ -59,11 +66,14 @@ impl Reading {
         assert!(config.batch_bytes_max <= 1 << 30, "the longest read must fit its 32 bits");
         Self {
             indexes: Indexes::new(config.index_entries_max),
+            index_files: IndexFiles::default(),
             streams: Streams::new(config.read_ahead_bytes_max),
             operations: Operations::new(&config),
             started: 0,
             jobs: BTreeMap::new(),
             done: VecDeque::new(),
+            unindexed: Vec::new(),
+            indexes_loaded: 0,
             config,
         }
     }
@@ -71,7 +81,17 @@ impl Reading {
     /// Memory held, in bytes: by what was read ahead, and by reads under way.
     pub(super) fn held_bytes(&self) -> usize {
         let windows: usize = self.jobs.values().map(|job| job.window.buffer_bytes()).sum();
-        windows + self.streams.held_bytes() + self.operations.held_bytes()
+        windows + self.streams.held_bytes() + self.operations.held_bytes() + self.index_files.held_bytes()
+    }
+
+    /// Index files that spared a scan so far.
+    pub(super) fn indexes_loaded(&self) -> u64 {
+        self.indexes_loaded
+    }
+
+    /// A segment whose index file was looked for in vain.
+    pub(super) fn poll_unindexed(&mut self) -> Option<(PartitionId, Offset)> {
+        self.unindexed.pop()
     }
 
     /// Starts a read. Its end is told by [`poll_done`](Self::poll_done), at once if all that it needs was read ahead.
@@ -84,11 +104,22 @@ impl Reading {
             self.continue_stream(id, request, stream, bytes_max);
         } else {
             let known = self.indexes.take(request.segment());
-            let job = Job::new(request, &known);
-            self.indexes.put(job.request.segment(), known);
-            self.run(id, job);
+            let needs_index = request.needs_index() && known.is_worth_looking_for();
+            self.indexes.put(request.segment(), known);
+            if needs_index {
+                self.index_files.await_index(id, request, effects);
+            } else {
+                self.begin(id, request);
+            }
         }
         self.operations.start_queued(effects);
+    }
+
+    fn begin(&mut self, id: JobId, request: ReadRequest) {
+        let known = self.indexes.take(request.segment());
+        let job = Job::new(request, &known);
+        self.indexes.put(job.request.segment(), known);
+        self.run(id, job);
     }
 
     /// A file operation ended.
@@ -98,6 +129,13 @@ impl Reading {
         result: Result<FileOutcome, FileError>,
         effects: &mut Effects<M>,
     ) {
+        if let ReadToken::Index(number) = token {
+            if let Some(loaded) = self.index_files.handle(number, result, effects) {
+                self.index_loaded(loaded);
+            }
+            self.operations.start_queued(effects);
+            return;
+        }
         for Finished { piece, result } in self.operations.handle(token, result, effects) {
             match piece.owner {
                 Owner::Job(id) => self.job_read(id, piece, result),
@@ -105,6 +143,19 @@ impl Reading {
             }
         }
         self.operations.start_queued(effects);
+    }
+
+    /// The reads go on that waited for an index file.
+    fn index_loaded(&mut self, loaded: Loaded) {
+        let Loaded { segment, index, waiting } = loaded;
+        match &index {
+            Some(_) => self.indexes_loaded += 1,
+            None => self.unindexed.push((segment.partition, segment.base)),
+        }
+        self.indexes.handle_looked_for(segment, index);
+        for (id, request) in waiting {
+            self.begin(id, request);
+        }
     }
 
     /// The next read that has ended.
@@ -124,13 +175,16 @@ impl Reading {
         self.indexes.forget(&segments);
         self.streams.forget(&segments);
         self.operations.forget(&segments, effects);
+        for request in self.index_files.forget(&segments) {
+            self.done.push_back(request.done(Err(ReadError::Forgotten)));
+        }
         for (_, job) in self.jobs.extract_if(.., |_, job| segments.contains(&job.request.segment())) {
             self.done.push_back(job.request.done(Err(ReadError::Forgotten)));
         }
     }
 
     /// A settle job knows where batches lie: kept instead of being found out by scans.
-    pub(super) fn learn(&mut self, partition: PartitionId, base: Offset, index: IndexBuilder) {
+    pub(super) fn learn(&mut self, partition: PartitionId, base: Offset, index: Index) {
         self.indexes.learn(SegmentId { partition, base }, index);
     }
 

@@ -114,6 +114,7 @@ impl Operations {
                 self.descriptors.closed(file);
                 Vec::new()
             }
+            ReadToken::Index(_) => unreachable!("index files have operations of their own"),
         }
     }
 

@@ -173,6 +173,15 @@ impl ReadRequest {
         SegmentId { partition: self.partition, base: self.extent.base }
     }
 
+    /// Whether an index would spare it a scan of more than a few pieces.
+    pub(super) fn needs_index(&self) -> bool {
+        /// As much as one search reads anyway.
+        const SMALL_BYTES: u64 = 256 << 10;
+        let begins_at_start =
+            matches!(self.purpose, Purpose::Fetch { offset, .. } if offset <= self.extent.base);
+        self.extent.bytes > SMALL_BYTES && !begins_at_start
+    }
+
     pub(super) fn done(&self, result: Result<ReadResult, ReadError>) -> ReadDone {
         ReadDone {
             ticket: self.ticket,

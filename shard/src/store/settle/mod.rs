@@ -271,8 +271,10 @@ impl Store {
             let is_full = open.bytes + first.bytes.len() as u64 > here.limits.segment_bytes;
             let is_old = u64::try_from(age_ms).is_ok_and(|age_ms| age_ms > here.limits.segment_ms);
             if is_full || is_old || open.end != first.base_offset {
+                let closed = open.base;
                 partition.close_segment();
                 here.open_index = None;
+                self.upkeep.want(id, closed);
             }
         }
         let open = partition.segments().open().copied().zip(here.open_index.clone());

@@ -1,20 +1,32 @@
 //! A store on its disk: operations end in an order of the seed's choosing, and it can crash at any time.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+
+use core::time::Duration;
 
 use bytes::Bytes;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use ringmain_wal::commit::GroupCommitConfig;
 use ringmain_wal::group::Generation;
-use ringmain_wal::names::{parse_log_file_name, segment_file_name};
+use ringmain_wal::names::{index_file_name, parse_log_file_name, segment_file_name};
 use ringmain_wire::batch::{BatchBuilder, BatchHeader, Batches, Codec};
 use ringmain_wire::ids::{ProducerEpoch, ProducerId, ProducerSequence, TimestampMs};
 
 use super::disk::Disk;
 use super::history::{History, Model};
 use super::replayed::{LOG, SALT, Served, replay};
+use crate::effect::FileId;
+use crate::inspection::{Inspection, InspectionKind, Unsound};
 use crate::store::*;
+
+/// Files of inspections have these bits.
+const INSPECTED_FILES: u32 = 7 << 28;
+
+/// Under which an inspection's steps are done.
+fn token_of(kind: InspectionKind) -> FileToken {
+    FileToken(14 << 60 | kind as u64)
+}
 
 /// A store with its disk and what it was asked to do.
 #[derive(Debug)]
@@ -23,6 +35,7 @@ pub(super) struct Node {
     pub(super) disk: Disk,
     pub(super) history: History,
     pub(super) stopped: Option<StopReason>,
+    inspections: BTreeMap<InspectionKind, Inspection>,
     generation: Generation,
     served: Served,
     now: Now,
@@ -61,6 +74,11 @@ pub(super) fn store_config(generation: Generation, settle: &SettleConfig) -> Sto
         tail_bytes_max: 192 << 10,
         gathered_bytes_max: 48 << 10,
         settle: settle.clone(),
+        upkeep: UpkeepConfig {
+            scrub_after: Duration::from_millis(300),
+            scrub_every: Duration::from_secs(100_000),
+            ..UpkeepConfig::default()
+        },
     }
 }
 
@@ -72,6 +90,7 @@ impl Node {
             disk: Disk::new(),
             history: History::beginning(Model::new()),
             stopped: None,
+            inspections: BTreeMap::new(),
             generation,
             served: Served::new(),
             now: Now { mono: Mono(1), wall: TimestampMs(1) },
@@ -240,7 +259,8 @@ impl Node {
             .iter()
             .flat_map(|partition| {
                 let extents = partition.segments().extents().iter();
-                extents.map(|extent| segment_file_name(partition.id(), extent.base))
+                let names = [segment_file_name, index_file_name];
+                extents.flat_map(move |extent| names.map(|name| name(partition.id(), extent.base)))
             })
             .collect();
         self.disk.retain(|path| path.starts_with(LOG_DIRECTORY) || named.contains(path));
@@ -254,6 +274,7 @@ impl Node {
             );
         }
         self.stopped = None;
+        self.inspections.clear();
         self.turn();
     }
 
@@ -337,10 +358,29 @@ impl Node {
     }
 
     fn end(&mut self, token: FileToken, result: Result<FileOutcome, FileError>) {
-        let mut effects: Effects<()> = Vec::new();
-        self.store.handle_file(self.now, token, result, &mut effects);
-        self.carry(effects);
+        let inspected =
+            [InspectionKind::Seal, InspectionKind::Scrub].into_iter().find(|&kind| token == token_of(kind));
+        if let Some(kind) = inspected {
+            self.inspections.get_mut(&kind).expect("a step belongs to an inspection").handle(result);
+            self.inspect_on(kind);
+        } else {
+            let mut effects: Effects<()> = Vec::new();
+            self.store.handle_file(self.now, token, result, &mut effects);
+            self.carry(effects);
+        }
         self.turn();
+    }
+
+    /// The next step of an inspection, or its end.
+    fn inspect_on(&mut self, kind: InspectionKind) {
+        let inspection = self.inspections.get_mut(&kind).expect("it was begun");
+        if let Some(operation) = inspection.poll() {
+            self.disk.start(token_of(kind), operation);
+        } else if let Some(inspection) = self.inspections.remove(&kind) {
+            let inspected = inspection.finish();
+            assert!(!matches!(inspected.result, Err(Unsound::Damaged { .. })), "{inspected:?}");
+            self.store.handle_inspected(self.now, inspected);
+        }
     }
 
     fn turn(&mut self) {
@@ -354,7 +394,9 @@ impl Node {
                 Err(code) => assert!(self.stopped.is_some(), "{code:?}"),
             }
         }
-        assert!(self.store.poll_fault().is_none());
+        while let Some(fault) = self.store.poll_fault() {
+            assert!(fault.path.ends_with(".index"), "only indexes may be written in part: {fault:?}");
+        }
         let served_from = self.generation;
         if !self.store.rests_on_former_logs() {
             let is_needed = |path: &str| {
@@ -369,6 +411,16 @@ impl Node {
             match effect {
                 Effect::File { token, operation } => self.disk.start(token, operation),
                 Effect::Stop { reason } => self.stopped = Some(reason),
+                Effect::Inspect { request } => {
+                    let file = FileId(INSPECTED_FILES | request.kind as u32);
+                    self.inspections.insert(request.kind, Inspection::new(request, file));
+                    self.inspect_on(request.kind);
+                }
+                Effect::CancelInspection { kind } => {
+                    if let Some(inspection) = self.inspections.get_mut(&kind) {
+                        inspection.cancel();
+                    }
+                }
                 other => panic!("{other:?}"),
             }
         }

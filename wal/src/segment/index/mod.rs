@@ -30,6 +30,9 @@ const CRC_PLACE: usize = 12;
 const HEADER_BYTES: usize = 48;
 const ENTRY_BYTES: usize = 24;
 
+/// The longest file that an index can be, in bytes: whole blocks.
+pub const INDEX_FILE_BYTES_MAX: usize = round_up(HEADER_BYTES + builder::ENTRIES_MAX * ENTRY_BYTES);
+
 /// A batch of the segment that reading can start with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IndexEntry {

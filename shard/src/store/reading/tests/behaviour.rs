@@ -1,4 +1,6 @@
-use ringmain_wal::segment::IndexBuilder;
+use ringmain_wal::names::index_file_name;
+use ringmain_wal::segment::{IndexBuilder, IndexFooter};
+use ringmain_wal::state::SegmentExtent;
 
 use super::disk::MISSING;
 use super::segment::next_offset;
@@ -132,6 +134,54 @@ fn a_batch_that_goes_on_behind_the_bytes_that_count_is_damage() {
 }
 
 #[test]
+fn an_index_file_spares_the_scan_and_one_that_cannot_be_relied_on_is_told() {
+    let sample = Sample::uniform(3_000, 1_000);
+    let mut index = IndexBuilder::new();
+    (0..3_000).for_each(|place| index.append(&sample.header(place), sample.position(place) as u64));
+    let SegmentExtent { bytes, end, max_timestamp, .. } = sample.extent;
+    let footer = IndexFooter { segment_bytes: bytes, end, max_timestamp, segment_crc: 0 };
+    let sound = index.index().encode(footer);
+    let mut rotten = sound.clone();
+    rotten[60] ^= 1;
+    let other = index.index().encode(IndexFooter { end: Offset(2_999), ..footer });
+    let longer = index.index().encode(IndexFooter { segment_bytes: bytes + 1, ..footer });
+    let cases = [
+        (Some(sound), true),
+        (Some(rotten), false),
+        (Some(other), false),
+        (Some(longer), false),
+        (None, false),
+    ];
+    for (file, is_sound) in cases {
+        let mut disk = disk(&[&sample], |_| {});
+        let path = index_file_name(sample.partition, sample.extent.base);
+        if let Some(file) = file {
+            disk.files.insert(path, file);
+        }
+        disk.start(sample.fetch(2_900, 1_000));
+        let Ok(ReadResult::Batches(batches)) = disk.result() else { panic!("it is all there") };
+        assert!(sample.is_fetched(Offset(2_900), 1_000, &batches));
+        assert_eq!(disk.read_bytes < 600_000, is_sound, "{}", disk.read_bytes);
+        let unindexed = disk.reading.poll_unindexed();
+        assert_eq!(unindexed, (!is_sound).then_some((sample.partition, sample.extent.base)));
+        assert_eq!(disk.reading.indexes_loaded(), u64::from(is_sound));
+    }
+}
+
+#[test]
+fn a_read_that_waits_for_an_index_is_told_when_its_segment_goes() {
+    let sample = Sample::uniform(3_000, 1_000);
+    let mut disk = disk(&[&sample], |_| {});
+    disk.start(sample.fetch(2_900, 1_000));
+    disk.forget(sample.partition, None);
+    disk.start(sample.fetch(2_900, 1_000));
+    while disk.complete_one() {}
+    let results: Vec<_> = core::iter::from_fn(|| disk.reading.poll_done().map(|done| done.result)).collect();
+    assert!(matches!(results[..], [Err(ReadError::Forgotten), Ok(_)]), "{results:?}");
+    assert!(disk.open.is_empty() || disk.reading.poll_unindexed().is_some());
+}
+
+#[test]
 fn a_scan_is_made_once_and_not_at_all_where_a_settle_job_left_its_index() {
     let sample = Sample::uniform(3_000, 1_000);
     let mut index = IndexBuilder::new();
@@ -139,7 +189,7 @@ fn a_scan_is_made_once_and_not_at_all_where_a_settle_job_left_its_index() {
     for is_learned in [false, true] {
         let mut disk = disk(&[&sample], |_| {});
         if is_learned {
-            disk.reading.learn(sample.partition, sample.extent.base, index.clone());
+            disk.reading.learn(sample.partition, sample.extent.base, index.index().clone());
         }
         for is_first in [true, false] {
             let before = disk.read_bytes;

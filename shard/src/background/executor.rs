@@ -1,0 +1,162 @@
+//! The thread: waits for requests, runs them on a glommio executor, each kind in a task queue of its own.
+
+use core::cell::{Cell, RefCell};
+use core::time::Duration;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread;
+
+use glommio::{Latency, LocalExecutor, LocalExecutorBuilder, Placement, Shares, TaskQueueHandle};
+use rtrb::{Consumer, Producer};
+
+use super::files::{OneFile, described};
+use super::{BackgroundConfig, Orders, place, priority};
+use crate::effect::FileId;
+use crate::inspection::{Inspected, Inspection, InspectionRequest, Unsound};
+use crate::ring::Doorbell;
+
+/// Memory registered with the kernel, within what an ordinary user may lock: pieces of two inspections.
+const IO_MEMORY_BYTES: usize = 4 << 20;
+/// Operations on a ring: an inspection has one under way.
+const RING_DEPTH: usize = 8;
+/// How often it is looked for further requests and orders while one is being served.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// Of the time that is left beside the loop, an index that somebody may be waiting for gets four parts of five.
+const SEAL_SHARES: usize = 400;
+const SCRUB_SHARES: usize = 100;
+
+/// What the thread is given.
+pub(super) struct Worker {
+    pub(super) requested: Consumer<InspectionRequest>,
+    pub(super) results: Producer<Inspected>,
+    pub(super) doorbell: Doorbell,
+    pub(super) orders: Arc<Orders>,
+}
+
+impl Worker {
+    /// Until it is told to stop.
+    pub(super) fn run(mut self, config: &BackgroundConfig) {
+        if !self.wait() {
+            return;
+        }
+        let executor = match make_executor(config) {
+            Ok(executor) => executor,
+            Err(error) => {
+                let name = &config.name;
+                tracing::warn!(name, %error, "segments are neither indexed nor scrubbed on this host");
+                return self.refuse_all();
+            }
+        };
+        let results = Rc::new(RefCell::new(Outbox { results: self.results, doorbell: self.doorbell }));
+        let data_directory: Rc<Path> = config.data_directory.as_path().into();
+        let queues =
+            executor.run(async { [make_queue(SEAL_SHARES, "seal"), make_queue(SCRUB_SHARES, "scrub")] });
+        loop {
+            executor.run(serve(&mut self.requested, &self.orders, &results, &data_directory, queues));
+            if !wait_for(&self.requested, &self.orders) {
+                return;
+            }
+        }
+    }
+
+    fn wait(&self) -> bool {
+        wait_for(&self.requested, &self.orders)
+    }
+
+    fn refuse_all(mut self) {
+        while self.wait() {
+            let Ok(request) = self.requested.pop() else { continue };
+            let refused = Inspected { request, result: Err(Unsound::Unavailable) };
+            self.results.push(refused).expect("there is room for one of each kind");
+            self.doorbell.ring();
+        }
+    }
+}
+
+/// Sleeps until there is a request. False when the thread is to stop.
+fn wait_for(requested: &Consumer<InspectionRequest>, orders: &Orders) -> bool {
+    while requested.is_empty() && !orders.is_stopping() {
+        thread::park();
+    }
+    !orders.is_stopping()
+}
+
+/// What has ended, on its way to the loop.
+struct Outbox {
+    results: Producer<Inspected>,
+    doorbell: Doorbell,
+}
+
+impl Outbox {
+    fn tell(&mut self, inspected: Inspected) {
+        self.results.push(inspected).expect("there is room for one of each kind");
+        self.doorbell.ring();
+    }
+}
+
+fn make_executor(config: &BackgroundConfig) -> std::io::Result<LocalExecutor> {
+    // First, so that every thread that the executor starts inherits it.
+    priority::become_idle()?;
+    let placement = config.core.map_or(Placement::Unbound, Placement::Fixed);
+    let builder = LocalExecutorBuilder::new(placement).name(&config.name);
+    builder.io_memory(IO_MEMORY_BYTES).ring_depth(RING_DEPTH).make().map_err(described)
+}
+
+/// Serves requests until none is left.
+async fn serve(
+    requested: &mut Consumer<InspectionRequest>,
+    orders: &Arc<Orders>,
+    results: &Rc<RefCell<Outbox>>,
+    data_directory: &Rc<Path>,
+    queues: [TaskQueueHandle; 2],
+) {
+    let under_way = Rc::new(Cell::new(0_usize));
+    loop {
+        while let Ok(request) = requested.pop() {
+            under_way.set(under_way.get() + 1);
+            let (under_way, orders) = (under_way.clone(), orders.clone());
+            let (results, data_directory) = (results.clone(), data_directory.clone());
+            let task = async move {
+                let inspected = inspect(request, &orders, &data_directory).await;
+                under_way.set(under_way.get() - 1);
+                results.borrow_mut().tell(inspected);
+            };
+            glommio::spawn_local_into(task, queues[place(request.kind)])
+                .expect("the queue was just made")
+                .detach();
+        }
+        if under_way.get() == 0 {
+            break;
+        }
+        glommio::timer::sleep(LOOK_EVERY).await;
+    }
+}
+
+fn make_queue(shares: usize, name: &'static str) -> TaskQueueHandle {
+    glommio::executor().create_task_queue(Shares::Static(shares), Latency::NotImportant, name)
+}
+
+/// One inspection, from its first operation to its last, no faster than it was asked for.
+async fn inspect(request: InspectionRequest, orders: &Orders, data_directory: &Path) -> Inspected {
+    let mut inspection = Inspection::new(request, FileId(0));
+    let mut file = OneFile::default();
+    loop {
+        if orders.is_cancelled(request.kind) {
+            inspection.cancel();
+        }
+        let bytes = inspection.next_bytes();
+        let Some(operation) = inspection.poll() else { break };
+        let outcome = file.perform(data_directory, operation).await;
+        inspection.handle(outcome);
+        let nanoseconds = bytes.saturating_mul(1_000_000_000) / request.bytes_per_second.max(1);
+        let mut pause = Duration::from_nanos(nanoseconds);
+        while pause > Duration::ZERO && !orders.is_cancelled(request.kind) {
+            let slice = pause.min(LOOK_EVERY);
+            glommio::timer::sleep(slice).await;
+            pause -= slice;
+        }
+        glommio::executor().yield_if_needed().await;
+    }
+    inspection.finish()
+}
