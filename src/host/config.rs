@@ -26,6 +26,7 @@ const KEYS_WITH_EFFECT: &[&str] = &[
     "cleanup.policy",
     "compression.type",
     "max.message.bytes",
+    "message.timestamp.type",
     "retention.bytes",
     "retention.ms",
     "segment.bytes",
@@ -162,6 +163,7 @@ mod tests {
         assert_eq!(check(&entry("max.message.bytes", "1000")), Ok(()));
         assert_eq!(check(&entry("cleanup.policy", "delete")), Ok(()));
         assert_eq!(check(&entry("compression.type", "producer")), Ok(()));
+        assert_eq!(check(&entry("message.timestamp.type", "LogAppendTime")), Ok(()));
         assert!(check(&entry("max.message.bytes", "-1")).unwrap_err().contains("\"-1\""));
         for key in ["min.insync.replicas", "unclean.leader.election.enable"] {
             assert_eq!(
@@ -187,7 +189,7 @@ mod tests {
             message("nope"),
             format!("\"nope\" is not a topic setting; this version has {switched_on}")
         );
-        assert!(message(&"\u{e4}".repeat(1 << 20)).len() < 300);
+        assert!(message(&"\u{e4}".repeat(1 << 20)).len() < 400);
     }
 
     #[test]

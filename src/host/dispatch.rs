@@ -159,7 +159,7 @@ impl ShardHost {
         }
         match api {
             Some(Api::Hello) => self.hello(id, frame),
-            Some(Api::Produce) => self.produce(id, frame, effects),
+            Some(Api::Produce) => self.produce(now, id, frame, effects),
             Some(Api::Fetch) => self.fetch(now.mono, id, frame, effects),
             Some(Api::ListOffsets) => self.list_offsets(id, frame, effects),
             Some(Api::Metadata) => self.metadata(id, frame),

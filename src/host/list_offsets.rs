@@ -13,22 +13,11 @@ use ringmain_wire::native::messages::{
 use super::dispatch::Flow;
 use super::mail::{Mail, REQUESTS_MAX, RequestNumber};
 use super::peers::Asking;
-use super::requests::{TimeSearch, Waiting, ticket};
+use super::requests::{Asker, TimeSearch, Waiting, ticket};
 use super::{ShardHost, placement};
 
 /// Memory that looking into one batch for a time may take.
 const DECOMPRESSED_BYTES_MAX: usize = 64 * 1024 * 1024;
-
-/// Who wants to know an offset: a request of a shard, and the part of it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Asker {
-    /// The shard.
-    pub(super) shard: ShardId,
-    /// Its request.
-    pub(super) request: RequestNumber,
-    /// The part.
-    pub(super) part: u16,
-}
 
 impl ShardHost {
     pub(super) fn list_offsets(

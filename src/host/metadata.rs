@@ -291,7 +291,7 @@ impl ShardHost {
         let batch = builder.finish().expect("a change is small");
         let header = BatchHeader::parse(&batch).expect("the builder's own output parses");
         let number = self.requests.insert(Waiting::Change);
-        match self.store.produce(PartitionId::METADATA, &header, &batch, Some(ticket(number, 0))) {
+        match self.store.produce(PartitionId::METADATA, &header, &batch, None, Some(ticket(number, 0))) {
             ProduceOutcome::Waiting => {}
             ProduceOutcome::Duplicate(_) => unreachable!("changes have no producer"),
             ProduceOutcome::Refused(code) => {

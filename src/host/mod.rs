@@ -178,7 +178,8 @@ impl ShardHost {
     fn handle_mail(&mut self, now: Now, from: ShardId, mail: Mail, effects: &mut Effects<Mail>) {
         match mail {
             Mail::Produce { request, part, partition, batch } => {
-                self.produce_for(from, request, part, partition, &batch, effects);
+                let asker = requests::Asker { shard: from, request, part };
+                self.produce_for(now, asker, partition, &batch, effects);
             }
             Mail::Produced { request, part, result } => {
                 self.handle_peer_answered(from, Asking::Request);
@@ -193,7 +194,7 @@ impl ShardHost {
             Mail::Fetched { request, parts } => self.handle_fetched(from, request, parts, effects),
             Mail::Release { segments } => drop(segments),
             Mail::ListOffset { request, part, partition, timestamp } => {
-                let asker = list_offsets::Asker { shard: from, request, part };
+                let asker = requests::Asker { shard: from, request, part };
                 self.list_offset_here(asker, partition, timestamp, effects);
             }
             Mail::ListedOffset { request, part, listed } => {

@@ -4,7 +4,8 @@ use bytes::Bytes;
 use ringmain_shard::effect::{Effect, Effects};
 use ringmain_shard::event::ConnectionId;
 use ringmain_shard::store::{Appended, ProduceOutcome, Ticket};
-use ringmain_wire::batch::{BatchError, ProduceLimits, check_produced};
+use ringmain_shard::time::Now;
+use ringmain_wire::batch::{BatchError, ProduceLimits, TimestampType, check_produced};
 use ringmain_wire::ids::{Offset, PartitionId, PartitionIndex, ShardId, TopicId};
 use ringmain_wire::native::errors::ErrorCode;
 use ringmain_wire::native::frame::{self, Api, Frame};
@@ -16,12 +17,13 @@ use super::connection::Connection;
 use super::dispatch::Flow;
 use super::mail::{Mail, PartError, RequestNumber};
 use super::peers::Asking;
-use super::requests::{PARTS_MAX, Waiting, ticket};
+use super::requests::{Asker, PARTS_MAX, Waiting, ticket};
 use super::{ShardHost, placement};
 
 impl ShardHost {
     pub(super) fn produce(
         &mut self,
+        now: Now,
         id: ConnectionId,
         frame: &Frame<'_>,
         effects: &mut Effects<Mail>,
@@ -56,7 +58,7 @@ impl ShardHost {
             let (batch, rest) = payload.split_at(sent.length.to_native() as usize);
             payload = rest;
             let partition = part_id(&sent.topic.0, sent.partition.0.to_native());
-            refused |= !self.produce_part(number, part, partition, batch, effects);
+            refused |= !self.produce_part(now, number, part, partition, batch, effects);
         }
         if refused && answer.is_none() {
             // Nobody would be told: the client notices the lost connection and refreshes its metadata, as with Kafka.
@@ -68,15 +70,15 @@ impl ShardHost {
     /// A batch that another shard accepted for a partition of this one.
     pub(super) fn produce_for(
         &mut self,
-        shard: ShardId,
-        request: RequestNumber,
-        part: u16,
+        now: Now,
+        asker: Asker,
         partition: PartitionId,
         batch: &[u8],
         effects: &mut Effects<Mail>,
     ) {
+        let Asker { shard, request, part } = asker;
         let number = self.requests.next_number();
-        match self.produce_here(partition, batch, ticket(number, 0)) {
+        match self.produce_here(now, partition, batch, ticket(number, 0)) {
             Ok(None) => {
                 self.requests.insert(Waiting::ProduceFor { shard, request, part });
             }
@@ -136,6 +138,7 @@ impl ShardHost {
     /// Sends one batch on its way. False when it was refused at once.
     fn produce_part(
         &mut self,
+        now: Now,
         number: RequestNumber,
         part: usize,
         partition: PartitionId,
@@ -153,7 +156,7 @@ impl ShardHost {
             });
             return true;
         }
-        match self.produce_here(partition, batch, ticket(number, part)) {
+        match self.produce_here(now, partition, batch, ticket(number, part)) {
             Ok(None) => true,
             Ok(Some(appended)) => {
                 self.handle_produced(number, part, Ok(appended));
@@ -169,6 +172,7 @@ impl ShardHost {
     /// Appends a batch to a partition of this shard. `None`: the ticket completes when it is durable.
     fn produce_here(
         &mut self,
+        now: Now,
         partition: PartitionId,
         batch: &[u8],
         ticket: Ticket,
@@ -176,7 +180,11 @@ impl ShardHost {
         let topic = self.catalog.topic_of(partition).ok_or(ErrorCode::UnknownTopicOrPartition)?;
         let limits = ProduceLimits { batch_bytes_max: topic.batch_bytes_max() };
         let header = check_produced(batch, limits).map_err(refuse_batch)?;
-        match self.store.produce(partition, &header, batch, Some(ticket)) {
+        let append_time = match topic.settings().timestamp_type {
+            TimestampType::CreateTime => None,
+            TimestampType::LogAppendTime => Some(now.wall),
+        };
+        match self.store.produce(partition, &header, batch, append_time, Some(ticket)) {
             ProduceOutcome::Waiting => Ok(None),
             ProduceOutcome::Duplicate(appended) => Ok(Some(appended)),
             ProduceOutcome::Refused(code) => Err(code.into()),

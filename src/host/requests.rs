@@ -10,12 +10,22 @@ use ringmain_wire::native::errors::ErrorCode;
 use ringmain_wire::native::messages::{FetchPart, FetchedPart, ListedOffset, ProducedPart};
 
 use super::connection::{AnswerKey, Segment};
-use super::list_offsets::Asker;
 use super::mail::RequestNumber;
 
 /// Parts that one request may have.
 pub(super) const PARTS_MAX: usize = 1 << PART_BITS;
 const PART_BITS: u32 = 14;
+
+/// Who asked for something: a request of a shard, and the part of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asker {
+    /// The shard.
+    pub(super) shard: ShardId,
+    /// Its request.
+    pub(super) request: RequestNumber,
+    /// The part.
+    pub(super) part: u16,
+}
 
 /// What a request waits for, and what it has so far.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use std::thread;
 use ringmain_client::blocking::Client;
 use ringmain_client::{ClientConfig, ConsumerConfig, Fetched, ProduceRecord, ProducerConfig, Start};
 use ringmain_wire::ids::{Offset, PartitionIndex, TimestampMs};
-use ringmain_wire::native::messages::CreateTopicRequest;
+use ringmain_wire::native::messages::{AlterTopicRequest, ConfigEntry, CreateTopicRequest};
 
 use super::*;
 
@@ -130,6 +130,66 @@ fn records_survive_restarts_with_fewer_and_more_shards() {
         drop(client);
         node.stop();
     }
+}
+
+/// The time of every record of partition `index`, in order.
+fn times(client: &Client, topic: &str, index: PartitionIndex, count: usize) -> Vec<TimestampMs> {
+    let consumer = client.consumer(ConsumerConfig::default());
+    consumer.assign_all(topic, &[(index, Start::Beginning)]).unwrap();
+    let mut found = Vec::new();
+    while found.len() < count {
+        match consumer.next().unwrap() {
+            Fetched::Records { records, .. } => found.extend(records.iter().map(|record| record.timestamp)),
+            Fetched::Failed { error, .. } => panic!("{error}"),
+        }
+    }
+    found
+}
+
+#[test]
+fn a_topic_may_have_its_records_time_from_the_broker_and_give_that_up_again() {
+    const LONG_AGO: TimestampMs = TimestampMs(1_000_000);
+    let directory = directory();
+    let node = Running::start(directory.path(), 2);
+    let client = node.client();
+    let setting = ConfigEntry { key: "message.timestamp.type".into(), value: "LogAppendTime".into() };
+    let request = CreateTopicRequest {
+        name: "orders".to_owned(),
+        partitions: 4,
+        replication_factor: 1,
+        configs: vec![setting.clone()],
+        ..Default::default()
+    };
+    client.create_topic(request).unwrap();
+    assert_eq!(client.describe_topic("orders").unwrap().configs, [setting]);
+    produce(&client, "orders", 0..400);
+    drop(client);
+    node.stop();
+
+    let node = Running::start(directory.path(), 3);
+    let client = node.client();
+    let mut newest = LONG_AGO;
+    for index in (0..4).map(PartitionIndex) {
+        let times = times(&client, "orders", index, 100);
+        assert!(times[0] > TimestampMs(1_700_000_000_000), "the producer said {LONG_AGO} at most: {times:?}");
+        assert!(times.is_sorted(), "{times:?}");
+        let found = client.list_offset("orders", index, LONG_AGO).unwrap();
+        assert_eq!((found.offset, found.timestamp), (Offset(0), times[0]));
+        let behind = TimestampMs(times[99].get() + 1);
+        assert_eq!(client.list_offset("orders", index, behind).unwrap().offset, Offset(-1));
+        newest = newest.max(times[99]);
+    }
+    let request = AlterTopicRequest {
+        name: "orders".to_owned(),
+        unset: vec!["message.timestamp.type".to_owned()],
+        ..Default::default()
+    };
+    client.alter_topic(request).unwrap();
+    produce(&client, "orders", 400..404);
+    let times = times(&client, "orders", PartitionIndex(3), 101);
+    assert!(times[99] <= newest && times[100] == TimestampMs(1_403), "{times:?}");
+    drop(client);
+    node.stop();
 }
 
 #[test]

@@ -20,7 +20,8 @@ pub struct Delivered {
     pub partition: PartitionIndex,
     /// Its offset; `None` with acks=0, or for a duplicate so old that the broker no longer knows.
     pub offset: Option<Offset>,
-    /// The timestamp it carries.
+    /// The timestamp it was sent with; readers get another where the topic has its records' time from the broker
+    /// (`message.timestamp.type=LogAppendTime`).
     pub timestamp: TimestampMs,
     /// An earlier attempt had stored it; its answer was lost.
     pub duplicate: bool,

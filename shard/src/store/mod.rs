@@ -29,7 +29,7 @@ use ringmain_wal::group::Sequence;
 use ringmain_wal::names::log_file_name;
 use ringmain_wal::segment::IndexBuilder;
 use ringmain_wire::batch::BatchHeader;
-use ringmain_wire::ids::{LeaderEpoch, Offset, PartitionId};
+use ringmain_wire::ids::{LeaderEpoch, Offset, PartitionId, TimestampMs};
 use ringmain_wire::native::errors::ErrorCode;
 
 use crate::effect::{Effect, Effects, FileToken, StopReason};
@@ -247,12 +247,14 @@ impl Store {
         }
     }
 
-    /// Appends a batch that passed [`check_produced`](ringmain_wire::batch::check_produced); `header` is its header.
+    /// Appends a batch that passed [`check_produced`](ringmain_wire::batch::check_produced); `header` is its header. With
+    /// an `append_time` that is the time of all its records, whatever their producer said.
     pub fn produce(
         &mut self,
         id: PartitionId,
         header: &BatchHeader,
         batch: &[u8],
+        append_time: Option<TimestampMs>,
         ticket: Option<Ticket>,
     ) -> ProduceOutcome {
         let Some(&slot) = self.slots.get(&id) else {
@@ -273,11 +275,19 @@ impl Store {
             }
             return ProduceOutcome::Refused(code);
         }
-        match self.commit.append_batch(id, leader_epoch, base_offset, header.records, batch) {
+        let (commit, records) = (&mut self.commit, header.records);
+        let (appended, header) = match append_time {
+            None => (commit.append_batch(id, leader_epoch, base_offset, records, batch), *header),
+            Some(time) => (
+                commit.append_batch_at(id, leader_epoch, base_offset, records, batch, time),
+                header.with_append_time(time),
+            ),
+        };
+        match appended {
             Ok(sequence) => {
                 let place = self.log_place(sequence);
                 let partition = &mut resident(&mut self.residents, slot).partition;
-                partition.appended(header, place);
+                partition.appended(&header, place);
                 let next_offset = partition.end();
                 self.pending.push(sequence, slot, PendingKind::Append { base_offset, next_offset, ticket });
                 self.counters.batches += 1;

@@ -2,19 +2,21 @@
 //!
 //! The invariants are those of a single node: an acknowledged record is there once, with the same bytes, at its
 //! acknowledged offset, after every start (I1); offsets are dense (I7); what was shown never changes (I8); a batch of an
-//! idempotent producer lands once and in order (I11); marks and epochs never fall; deleted topics stay deleted.
+//! idempotent producer lands once and in order (I11); marks and epochs never fall; deleted topics stay deleted;
+//! a batch has its time from whom its topic says.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use ringmain_client::core::RecordTag;
 use ringmain_shard::partition::Partition;
-use ringmain_wire::batch::{self, RecordReader};
+use ringmain_wire::batch::{self, BatchHeader, RecordReader, TimestampType};
 use ringmain_wire::ids::{
     LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, ProducerSequence, TopicId,
 };
 
 use super::records::{Values, tag_of};
+use super::wishes::TIMED_TOPIC;
 
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -437,6 +439,7 @@ impl Checker {
             if id == PartitionId::METADATA {
                 continue;
             }
+            self.check_time(id, header)?;
             let records = self.records_in(id, core::slice::from_ref(stored))?;
             found.extend(records.into_iter().filter(|&(offset, _)| offset >= partition.log_start()));
         }
@@ -448,6 +451,20 @@ impl Checker {
             partition.log_start()
         );
         Ok(found)
+    }
+
+    /// Whose clock gave a batch its time, where the topic's name is known.
+    fn check_time(&self, id: PartitionId, header: BatchHeader) -> Checked {
+        let Some(TopicLife { name, created: true, .. }) = self.topics.get(&id.topic) else { return Ok(()) };
+        let is_timed = header.timestamp_type() == TimestampType::LogAppendTime;
+        ensure!(
+            is_timed == (name == TIMED_TOPIC),
+            "times",
+            "the batch at {} of {id} ({name}) has times of the {:?} kind",
+            header.base_offset,
+            header.timestamp_type()
+        );
+        Ok(())
     }
 
     /// Which record it is; it must be one that was sent there, with the bytes it was sent with.

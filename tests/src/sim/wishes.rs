@@ -8,7 +8,7 @@ use ringmain_client::core::{Acks, ProduceRecord, ProducerConfig, Request};
 use ringmain_wire::batch::Codec;
 use ringmain_wire::ids::{Offset, PartitionId, PartitionIndex, TimestampMs};
 use ringmain_wire::native::messages::{
-    AddPartitionsRequest, CreateTopicRequest, DeleteTopicRequest, TIMESTAMP_END, TIMESTAMP_START,
+    AddPartitionsRequest, ConfigEntry, CreateTopicRequest, DeleteTopicRequest, TIMESTAMP_END, TIMESTAMP_START,
 };
 
 use super::MICROSECOND;
@@ -20,10 +20,18 @@ use super::world::{Phase, Step, World};
 
 /// Names of topics: few, so that they are created again.
 const TOPICS: &[&str] = &["a", "b", "c"];
+/// The one whose records have their time from the node.
+pub(super) const TIMED_TOPIC: &str = "c";
 /// Partitions of a topic at most.
 const PARTITIONS_MAX: u32 = 4;
 /// Producers of one client at most.
 const PRODUCERS_MAX: usize = 3;
+
+/// How topics of that name are kept; always the same, so that who only knows the name knows that too.
+fn configs_of(name: &str) -> Vec<ConfigEntry> {
+    let timed = ConfigEntry { key: "message.timestamp.type".into(), value: "LogAppendTime".into() };
+    if name == TIMED_TOPIC { vec![timed] } else { Vec::new() }
+}
 
 // What it wishes for.
 impl World {
@@ -144,6 +152,7 @@ impl World {
             name: name.clone(),
             partitions,
             replication_factor: 1,
+            configs: configs_of(&name),
             ..Default::default()
         };
         self.ask(index, Request::CreateTopic(request), Question::Create(name));

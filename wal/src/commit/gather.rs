@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::{BufMut, BytesMut};
 use ringmain_wire::batch;
+use ringmain_wire::ids::TimestampMs;
 
 use crate::block::{BLOCK_BYTES, is_whole_blocks, round_up};
 use crate::group::{ENTRY_HEAD_BYTES, EntryHead, GROUP_HEADER_BYTES, group_bytes};
@@ -67,8 +68,9 @@ impl Gather {
 
     /// Appends an entry, in the open group or a new one; `head` still lacks position, length and CRC.
     ///
-    /// The bytes are copied once; base offset and leader epoch are stamped into the copy of a batch.
-    pub(super) fn append(&mut self, mut head: EntryHead, bytes: &[u8]) {
+    /// The bytes are copied once; base offset and leader epoch are stamped into the copy of a batch, and the time of its
+    /// append if there is one.
+    pub(super) fn append(&mut self, mut head: EntryHead, bytes: &[u8], append_time: Option<TimestampMs>) {
         let needed = self.open_bytes(1, bytes.len());
         if needed > self.group_bytes_max || needed > self.chunk_left {
             self.close();
@@ -81,6 +83,9 @@ impl Gather {
         let stored = &mut self.chunk[start..];
         if head.kind.is_batch() {
             batch::stamp(stored, head.offset, head.leader_epoch);
+            if let Some(append_time) = append_time {
+                batch::stamp_append_time(stored, append_time);
+            }
         }
         head.position = u32::try_from(start).expect("groups are far below 4 GiB");
         head.length = u32::try_from(stored.len()).expect("groups are far below 4 GiB");

@@ -13,7 +13,7 @@ mod window;
 mod write;
 
 use ringmain_wire::batch::HEADER_BYTES;
-use ringmain_wire::ids::{LeaderEpoch, Offset, PartitionId};
+use ringmain_wire::ids::{LeaderEpoch, Offset, PartitionId, TimestampMs};
 
 pub use config::GroupCommitConfig;
 pub use entry::{PartitionChange, Refused};
@@ -141,7 +141,28 @@ impl GroupCommit {
         batch: &[u8],
     ) -> Result<Sequence, Refused> {
         let head = bare_head(EntryKind::Append, partition, leader_epoch, base_offset);
-        self.append_record_batch(EntryHead { records, ..head }, batch)
+        self.append_record_batch(EntryHead { records, ..head }, batch, None)
+    }
+
+    /// As [`Self::append_batch`], and gives all records of the copy the time of their append, which costs another pass over
+    /// it for the checksum.
+    ///
+    /// # Errors
+    /// As [`Self::append_batch`].
+    ///
+    /// # Panics
+    /// As [`Self::append_batch`].
+    pub fn append_batch_at(
+        &mut self,
+        partition: PartitionId,
+        leader_epoch: LeaderEpoch,
+        base_offset: Offset,
+        records: u32,
+        batch: &[u8],
+        append_time: TimestampMs,
+    ) -> Result<Sequence, Refused> {
+        let head = bare_head(EntryKind::Append, partition, leader_epoch, base_offset);
+        self.append_record_batch(EntryHead { records, ..head }, batch, Some(append_time))
     }
 
     /// Takes a batch that stands further back in the log, again, under the leader epoch that it has there, and gives the
@@ -161,7 +182,7 @@ impl GroupCommit {
         batch: &[u8],
     ) -> Result<Sequence, Refused> {
         let head = bare_head(EntryKind::Carried, partition, leader_epoch, base_offset);
-        self.append_record_batch(EntryHead { records, ..head }, batch)
+        self.append_record_batch(EntryHead { records, ..head }, batch, None)
     }
 
     /// Takes an encoded [`PartitionState`](crate::state::PartitionState) and gives the group that it will be durable
@@ -322,12 +343,26 @@ impl GroupCommit {
         self.idle_since_ns.filter(|_| possible).map(|since_ns| self.mark_due_ns(since_ns))
     }
 
-    fn append_record_batch(&mut self, head: EntryHead, batch: &[u8]) -> Result<Sequence, Refused> {
+    fn append_record_batch(
+        &mut self,
+        head: EntryHead,
+        batch: &[u8],
+        append_time: Option<TimestampMs>,
+    ) -> Result<Sequence, Refused> {
         assert!(batch.len() >= HEADER_BYTES && head.records > 0, "not a batch");
-        self.append(head, batch)
+        self.append_stamped(head, batch, append_time)
     }
 
     fn append(&mut self, head: EntryHead, bytes: &[u8]) -> Result<Sequence, Refused> {
+        self.append_stamped(head, bytes, None)
+    }
+
+    fn append_stamped(
+        &mut self,
+        head: EntryHead,
+        bytes: &[u8],
+        append_time: Option<TimestampMs>,
+    ) -> Result<Sequence, Refused> {
         match self.phase {
             Phase::Open => {}
             Phase::Closing | Phase::Closed => return Err(Refused::Closed),
@@ -338,7 +373,7 @@ impl GroupCommit {
             return Err(Refused::TooLarge { bytes: bytes.len(), bytes_max });
         }
         self.idle_since_ns = None;
-        self.gather.append(head, bytes);
+        self.gather.append(head, bytes, append_time);
         Ok(Sequence(self.window.sequence_next().0 + self.gather.closed_groups() as u64))
     }
 

@@ -1,3 +1,4 @@
+use ringmain_wire::batch::{self, BatchBuilder, Codec, TimestampType};
 use ringmain_wire::ids::{PartitionIndex, TopicId};
 
 use super::*;
@@ -62,6 +63,25 @@ fn a_lone_append_leaves_at_once_stamped_and_intact() {
     commit.handle_written(Sequence(1));
     assert_eq!(commit.poll_durable(), Some(Sequence(1)));
     assert_eq!(commit.poll_durable(), None, "each advance is told once");
+}
+
+#[test]
+fn the_time_of_an_append_is_stamped_where_the_batch_lands() {
+    let mut commit = ready(config());
+    let mut builder = BatchBuilder::new(Codec::Lz4);
+    builder.append(TimestampMs(5), None, Some(b"value"), &[]);
+    let sent = builder.finish().unwrap();
+    commit.append_batch_at(partition(0), LeaderEpoch(5), Offset(77), 1, &sent, TimestampMs(1_000)).unwrap();
+    commit.append_batch(partition(0), LeaderEpoch(5), Offset(78), 1, &sent).unwrap();
+    let write = commit.poll_group(0).unwrap();
+    let view = group::parse(&write.bytes, SALT).unwrap();
+    let headers: Vec<_> =
+        view.heads.iter().map(|head| batch::check(view.entry_bytes(head)).expect("a sound batch")).collect();
+    let times = headers.iter().map(|header| (header.timestamp_type(), header.max_timestamp));
+    let wanted =
+        [(TimestampType::LogAppendTime, TimestampMs(1_000)), (TimestampType::CreateTime, TimestampMs(5))];
+    assert!(times.eq(wanted), "{headers:?}");
+    assert_eq!((headers[0].base_offset, headers[0].base_timestamp), (Offset(77), TimestampMs(5)));
 }
 
 #[test]

@@ -26,6 +26,11 @@ impl Attributes {
         Self(codec.bits() as u16)
     }
 
+    /// The same, with the time of the append for every record.
+    pub(super) const fn with_append_time(self) -> Self {
+        Self(self.0 | LOG_APPEND_TIME)
+    }
+
     /// How the records are compressed.
     ///
     /// # Errors

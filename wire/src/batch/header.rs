@@ -22,10 +22,10 @@ const BATCH_LENGTH: Range<usize> = 8..12;
 pub(super) const LEADER_EPOCH: Range<usize> = 12..16;
 const MAGIC: usize = 16;
 pub(super) const CRC: Range<usize> = 17..21;
-const ATTRIBUTES: Range<usize> = 21..23;
+pub(super) const ATTRIBUTES: Range<usize> = 21..23;
 const LAST_OFFSET_DELTA: Range<usize> = 23..27;
 const BASE_TIMESTAMP: Range<usize> = 27..35;
-const MAX_TIMESTAMP: Range<usize> = 35..43;
+pub(super) const MAX_TIMESTAMP: Range<usize> = 35..43;
 pub(super) const PRODUCER_ID: Range<usize> = 43..51;
 pub(super) const PRODUCER_EPOCH: Range<usize> = 51..53;
 pub(super) const BASE_SEQUENCE: Range<usize> = 53..57;
@@ -144,6 +144,12 @@ impl BatchHeader {
         fixed[PRODUCER_EPOCH].copy_from_slice(&self.producer_epoch.get().to_be_bytes());
         fixed[BASE_SEQUENCE].copy_from_slice(&self.base_sequence.get().to_be_bytes());
         fixed[RECORDS].copy_from_slice(&self.records.to_be_bytes());
+    }
+
+    /// What it says, but for the checksum, once [`stamp_append_time`](super::stamp_append_time) has been over its batch.
+    #[must_use]
+    pub const fn with_append_time(self, append_time: TimestampMs) -> Self {
+        Self { attributes: self.attributes.with_append_time(), max_timestamp: append_time, ..self }
     }
 
     /// How the records are compressed.

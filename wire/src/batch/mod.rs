@@ -17,7 +17,8 @@
 //! | 23..27 | last offset delta | 61.. | records, compressed together |
 //!
 //! Base offset and leader epoch lie before the checksummed part, so a broker can write them and leave the producer's
-//! checksum as it is, end to end.
+//! checksum as it is, end to end. Only the time of an append, where a topic wants it ([`stamp_append_time`]), makes it
+//! compute the checksum again.
 
 mod attributes;
 mod batches;
@@ -39,7 +40,7 @@ pub use header::{
     BatchHeader, HEADER_BYTES, NO_LEADER_EPOCH, NO_PRODUCER_EPOCH, NO_PRODUCER_ID, NO_PRODUCER_SEQUENCE,
 };
 pub use records::{Headers, Record, RecordReader, Records};
-pub use stamp::{stamp, stamp_producer};
+pub use stamp::{stamp, stamp_append_time, stamp_producer};
 pub use validate::{ProduceLimits, check, check_produced};
 
 #[cfg(test)]

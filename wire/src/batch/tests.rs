@@ -1,5 +1,6 @@
 //! Batches against a model, against other implementations, and against whatever bytes there may be.
 
+mod append_time;
 mod fixtures;
 pub(super) mod generated;
 mod hostile;

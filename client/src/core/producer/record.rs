@@ -30,7 +30,8 @@ pub struct RecordTag(pub u64);
 pub struct SentRecord {
     /// What the caller named it.
     pub tag: RecordTag,
-    /// The timestamp it carries.
+    /// The timestamp it was sent with; readers get another where the topic has its records' time from the broker
+    /// (`message.timestamp.type=LogAppendTime`).
     pub timestamp: TimestampMs,
 }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use ringmain_wal::group::Generation;
-use ringmain_wire::batch::{BatchHeader, stamp};
-use ringmain_wire::ids::{LeaderEpoch, Offset, PartitionId, ProducerId};
+use ringmain_wire::batch::{BatchHeader, stamp, stamp_append_time};
+use ringmain_wire::ids::{LeaderEpoch, Offset, PartitionId, ProducerId, TimestampMs};
 
 use super::disk::Disk;
 use super::replayed;
@@ -35,9 +35,13 @@ pub(super) struct History {
 }
 
 impl Expected {
-    pub(super) fn append(&mut self, batch: &[u8], records: u32, epoch: LeaderEpoch) {
+    pub(super) fn append(&mut self, batch: &[u8], epoch: LeaderEpoch, append_time: Option<TimestampMs>) {
         let mut stamped = batch.to_vec();
         stamp(&mut stamped, self.end, epoch);
+        if let Some(append_time) = append_time {
+            stamp_append_time(&mut stamped, append_time);
+        }
+        let records = header(batch).records;
         self.batches.push(stamped.into());
         self.end = self.end.plus(records);
         self.since_cut += 1;

@@ -4,6 +4,7 @@ mod disk;
 mod history;
 mod node;
 mod replayed;
+mod times;
 
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -153,8 +154,13 @@ fn perform(node: &mut Node, operation: Operation, incarnations: &mut [u8; 4]) {
 
 /// Appends until `batches` more are in, as fast as the store takes them.
 fn fill(node: &mut Node, batches: usize) {
+    fill_partition(node, partition_id(0, 0), batches);
+}
+
+/// The same, into another partition.
+fn fill_partition(node: &mut Node, id: PartitionId, batches: usize) {
     for _ in 0..batches {
-        while node.produce(partition_id(0, 0), 2, 1_000).is_err() {
+        while node.produce(id, 2, 1_000).is_err() {
             node.rest(1);
         }
     }

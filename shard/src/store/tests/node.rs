@@ -44,6 +44,14 @@ pub(super) struct Node {
     settle: SettleConfig,
 }
 
+/// How far producers' clocks are behind that of the store, in milliseconds.
+pub(super) const PRODUCERS_BEHIND_MS: i64 = 3_600_000;
+
+/// The time that a batch appended now is given: partitions of odd number have their records' time from the store.
+fn append_time_in(id: PartitionId, now: Now) -> Option<TimestampMs> {
+    (id.index.get() % 2 == 1).then_some(now.wall)
+}
+
 /// Small enough for a few dozen batches to go through several windows and log files.
 pub(super) fn settle_config() -> SettleConfig {
     SettleConfig {
@@ -108,6 +116,7 @@ impl Node {
         value_bytes: usize,
     ) -> Result<(), ErrorCode> {
         let epoch = LeaderEpoch(self.generation.0.cast_signed());
+        let append_time = append_time_in(id, self.now);
         if self.store.partition(id).is_none() {
             self.store.create(id);
             self.store.set_limits(
@@ -127,7 +136,7 @@ impl Node {
         loop {
             let header = BatchHeader::parse(&batch).unwrap();
             let ticket = Ticket(self.history.next() as u64);
-            match self.store.produce(id, &header, &batch, Some(ticket)) {
+            match self.store.produce(id, &header, &batch, append_time, Some(ticket)) {
                 ProduceOutcome::Waiting => break,
                 ProduceOutcome::Duplicate(appended) => panic!("{header:?} was there: {appended:?}"),
                 // A cut may take everything that was remembered.
@@ -140,7 +149,7 @@ impl Node {
                 }
             }
         }
-        self.history.push(|model| model.entry(id).or_default().append(&batch, records, epoch));
+        self.history.push(|model| model.entry(id).or_default().append(&batch, epoch, append_time));
         self.turn();
         Ok(())
     }
@@ -312,6 +321,35 @@ impl Node {
         found
     }
 
+    /// The first record that is not older than `timestamp`, and its time.
+    pub(super) fn find_time(
+        &mut self,
+        id: PartitionId,
+        timestamp: TimestampMs,
+    ) -> Option<(Offset, TimestampMs)> {
+        let mut behind = None;
+        loop {
+            let wanted = TimeWanted { timestamp, behind, decompressed_bytes_max: 1 << 20 };
+            let mut effects: Effects<()> = Vec::new();
+            let is_asked = self.store.find_timestamp_in_segment(Ticket(0), id, wanted, &mut effects).unwrap();
+            if !is_asked {
+                return self.store.partition(id).unwrap().find_timestamp(timestamp, 1 << 20);
+            }
+            self.carry(effects);
+            let ReadCompletion { base, result, .. } = self.read_done();
+            let Ok(Found::Time(found)) = result else { panic!("{id} from {timestamp}: {result:?}") };
+            if found.is_some() {
+                return found;
+            }
+            behind = Some(base);
+        }
+    }
+
+    /// The time it is.
+    pub(super) fn now(&self) -> Now {
+        self.now
+    }
+
     /// Log files of the generation that serves.
     pub(super) fn log_files(&self) -> Vec<u32> {
         let names = self.disk.paths().filter_map(parse_log_file_name);
@@ -327,10 +365,15 @@ impl Node {
         let mut effects: Effects<()> = Vec::new();
         self.store.read_segment(Ticket(0), id, offset, 5_000, &mut effects).unwrap();
         self.carry(effects);
+        let ReadCompletion { result, .. } = self.read_done();
+        let Ok(Found::Batches(bytes)) = result else { panic!("{id} at {offset}: {result:?}") };
+        bytes
+    }
+
+    fn read_done(&mut self) -> ReadCompletion {
         loop {
-            if let Some(ReadCompletion { result, .. }) = self.store.poll_read() {
-                let Ok(Found::Batches(bytes)) = result else { panic!("{id} at {offset}: {result:?}") };
-                return bytes;
+            if let Some(done) = self.store.poll_read() {
+                return done;
             }
             assert!(self.step(), "a read ends");
         }
@@ -351,7 +394,9 @@ impl Node {
         let mut builder = BatchBuilder::new(Codec::None);
         for _ in 0..records {
             let value = vec![self.random.next_u64() as u8; value_bytes];
-            builder.append(self.now.wall, None, Some(&value), &[]);
+            // Of a clock that is an hour behind.
+            let sent_at = TimestampMs(self.now.wall.get() - PRODUCERS_BEHIND_MS);
+            builder.append(sent_at, None, Some(&value), &[]);
         }
         builder.set_producer(producer, ProducerEpoch(0), sequence);
         builder.finish().unwrap()
