@@ -242,6 +242,7 @@ impl FakeBroker {
                 let topics = self.topics.iter().map(summary).collect();
                 self.answer(connection, &header, &ListTopicsResponse { topics });
             }
+            Api::Stats => self.answer(connection, &header, &StatsResponse::default()),
             Api::InitProducer => {
                 self.producers += 1;
                 let answer =

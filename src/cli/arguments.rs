@@ -8,6 +8,7 @@ use ringmain_client::Endpoint;
 use ringmain_client::driver::PORT_DEFAULT;
 
 use super::bench::BenchVerb;
+use super::cluster::ClusterVerb;
 use super::debug::DebugVerb;
 use super::not_yet::NotYet;
 use super::serve::ServeArguments;
@@ -62,6 +63,12 @@ pub(super) enum Command {
     Bench {
         #[command(subcommand)]
         verb: BenchVerb,
+    },
+    /// The cluster, its nodes and their shards.
+    #[command(arg_required_else_help = true)]
+    Cluster {
+        #[command(subcommand)]
+        verb: ClusterVerb,
     },
     /// Look into the files of a data directory.
     #[command(arg_required_else_help = true)]

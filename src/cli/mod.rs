@@ -5,6 +5,7 @@
 mod arguments;
 mod bench;
 mod clock;
+mod cluster;
 mod debug;
 mod escapes;
 mod failure;
@@ -51,6 +52,7 @@ fn dispatch(arguments: Arguments) -> Result<(), Failure> {
         Command::Serve(serve) => serve::run(&serve, output.format),
         Command::Topic { verb } => topic::run(verb, output.format),
         Command::Bench { verb } => bench::run(verb, output.format),
+        Command::Cluster { verb } => cluster::run(&verb, output.format),
         Command::Debug { verb } => debug::run(verb, output.format),
         Command::NotYet(_) => unreachable!("told above"),
     }

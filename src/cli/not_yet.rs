@@ -15,8 +15,6 @@ pub(super) enum NotYet {
     #[command(hide = true)]
     Group(Ignored),
     #[command(hide = true)]
-    Cluster(Ignored),
-    #[command(hide = true)]
     User(Ignored),
     #[command(hide = true)]
     Acl(Ignored),
@@ -60,6 +58,7 @@ pub(super) fn find(command: &Command) -> Option<String> {
         }
         Command::Bench { verb: BenchVerb::Compare(_) } => "bench compare",
         Command::Bench { verb: BenchVerb::Report(_) } => "bench report",
+        Command::Cluster { verb } => verb.not_yet()?,
         Command::Debug { verb: DebugVerb::Bundle(_) } => "debug bundle",
         Command::Debug { verb: DebugVerb::Verify(_) } => "debug verify",
         Command::Serve(serve) if serve.config.is_some() => "serve --config",
@@ -74,7 +73,6 @@ impl NotYet {
     const fn name(&self) -> &'static str {
         match self {
             Self::Group(_) => "group",
-            Self::Cluster(_) => "cluster",
             Self::User(_) => "user",
             Self::Acl(_) => "acl",
             Self::Quota(_) => "quota",

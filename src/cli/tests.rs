@@ -112,8 +112,8 @@ fn what_a_later_version_understands_is_named() {
     let lines = [
         ("group list", "`group`"),
         ("group --help", "`group`"),
-        ("cluster info --format json", "`cluster`"),
-        ("cluster health --wait 5", "`cluster`"),
+        ("cluster health --wait 5", "`cluster health`"),
+        ("cluster reassign", "`cluster reassign`"),
         ("user", "`user`"),
         ("acl x --y z", "`acl`"),
         ("quota", "`quota`"),

@@ -113,6 +113,11 @@ impl Connection {
         self.phase != Phase::Closing && self.answers.len() < ANSWERS_MAX && self.due_bytes < ANSWER_BYTES_MAX
     }
 
+    /// Memory that it holds, in bytes: frames not yet whole, and answers not yet taken.
+    pub fn held_bytes(&self) -> usize {
+        self.received.len() + self.lent_bytes + self.due_bytes
+    }
+
     /// Whether its next frame waits for something else than bytes.
     pub fn is_stalled(&self) -> bool {
         self.stalled

@@ -162,6 +162,7 @@ impl ShardHost {
             Some(Api::Produce) => self.produce(now, id, frame, effects),
             Some(Api::Fetch) => self.fetch(now.mono, id, frame, effects),
             Some(Api::ListOffsets) => self.list_offsets(id, frame, effects),
+            Some(Api::Stats) => self.stats(id, frame, effects),
             Some(Api::Metadata) => self.metadata(id, frame),
             Some(Api::ListTopics) => self.list_topics(id, frame),
             Some(Api::DescribeTopic) => self.describe_topic(id, frame),

@@ -5,7 +5,7 @@ use ringmain_shard::store::Appended;
 use ringmain_shard::time::Mono;
 use ringmain_wire::ids::{PartitionId, TimestampMs};
 use ringmain_wire::native::errors::ErrorCode;
-use ringmain_wire::native::messages::{FetchPart, FetchedPart, ListedOffset};
+use ringmain_wire::native::messages::{FetchPart, FetchedPart, ListedOffset, ShardStats};
 
 use super::catalog::Change;
 use super::controller::{Command, Decision};
@@ -112,6 +112,18 @@ pub enum Mail {
         part: u16,
         /// What was found.
         listed: ListedOffset,
+    },
+    /// Say what you hold and have done. Answered with `Stats`.
+    AskStats {
+        /// The sender's request.
+        request: RequestNumber,
+    },
+    /// Answers `AskStats`.
+    Stats {
+        /// The request.
+        request: RequestNumber,
+        /// The answer.
+        stats: ShardStats,
     },
     /// To the controller: decide on this. Answered with `Decided`.
     Command {

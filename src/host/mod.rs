@@ -25,6 +25,7 @@ mod produce;
 mod producer_ids;
 mod requests;
 mod segment_reads;
+mod stats;
 mod truncation;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -200,6 +201,14 @@ impl ShardHost {
             Mail::ListedOffset { request, part, listed } => {
                 self.handle_peer_answered(from, Asking::Request);
                 self.handle_listed_offset(request, usize::from(part), listed);
+            }
+            Mail::AskStats { request } => {
+                let mail = Mail::Stats { request, stats: self.stats_here() };
+                effects.push(Effect::Mail { to: from, mail });
+            }
+            Mail::Stats { request, stats } => {
+                self.handle_peer_answered(from, Asking::Request);
+                self.handle_stats(request, stats);
             }
             Mail::Command { request, command } => {
                 self.handle_command(controller::Origin { shard: from, request }, command);

@@ -11,6 +11,7 @@ use ringmain_wire::native::messages::{FetchPart, FetchedPart, ListedOffset, Prod
 
 use super::connection::{AnswerKey, Segment};
 use super::mail::RequestNumber;
+use super::stats::StatsGather;
 
 /// Parts that one request may have.
 pub(super) const PARTS_MAX: usize = 1 << PART_BITS;
@@ -85,6 +86,8 @@ pub(super) enum Waiting {
         /// What was asked.
         api: u16,
     },
+    /// What other shards hold and have done.
+    Stats(StatsGather),
     /// A block of producer ids.
     ProducerIds,
 }

@@ -193,6 +193,36 @@ fn a_topic_may_have_its_records_time_from_the_broker_and_give_that_up_again() {
 }
 
 #[test]
+fn the_shards_tell_what_they_hold_and_have_done() {
+    let directory = directory();
+    let node = Running::start(directory.path(), 3);
+    let client = node.client();
+    let request = CreateTopicRequest {
+        name: "orders".to_owned(),
+        partitions: 9,
+        replication_factor: 1,
+        ..Default::default()
+    };
+    client.create_topic(request).unwrap();
+    produce(&client, "orders", 0..900);
+    let stats = client.stats().unwrap();
+    assert_eq!(stats.shards.iter().map(|stats| stats.shard.get()).collect::<Vec<_>>(), [0, 1, 2]);
+    let total = |name: &str| {
+        let counters = stats.shards.iter().flat_map(|stats| &stats.counters);
+        counters.filter(|counter| counter.name == name).map(|counter| counter.value).sum::<u64>()
+    };
+    assert_eq!(total("partitions"), 9 + 1, "and that of the topics themselves");
+    assert!(total("batches_appended_total") >= 4 && total("connections") >= 1, "{stats:?}");
+    for stats in &stats.shards {
+        let tails = stats.memory.iter().find(|held| held.owner == "tails").unwrap();
+        assert!(tails.bytes > 0 && tails.bytes_max == Some(64 << 20), "{tails:?}");
+        assert!(stats.memory.iter().all(|held| held.bytes_max.is_none_or(|most| held.bytes <= most)));
+    }
+    drop(client);
+    node.stop();
+}
+
+#[test]
 fn the_first_question_of_a_client_may_be_about_a_topic_it_does_not_know() {
     let directory = directory();
     let node = Running::start(directory.path(), 2);

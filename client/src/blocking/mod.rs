@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 
 use ringmain_wire::ids::{Offset, PartitionId, PartitionIndex, TimestampMs, TopicId};
 use ringmain_wire::native::messages::{
-    AlterTopicRequest, CreateTopicRequest, ListedOffset, TopicDescription, TopicSummary,
+    AlterTopicRequest, CreateTopicRequest, ListedOffset, StatsResponse, TopicDescription, TopicSummary,
 };
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
@@ -105,6 +105,14 @@ impl Client {
     /// The same.
     pub fn list_topics(&self, internal: bool) -> Result<Vec<TopicSummary>, ClientError> {
         self.carrier.wait(self.client.list_topics(internal))
+    }
+
+    /// See [`driver::Client::stats`].
+    ///
+    /// # Errors
+    /// The same.
+    pub fn stats(&self) -> Result<StatsResponse, ClientError> {
+        self.carrier.wait(self.client.stats())
     }
 
     /// See [`driver::Client::describe_topic`].

@@ -10,7 +10,8 @@ use ringmain_wire::native::frame::{self, Api};
 use ringmain_wire::native::messages::{
     AddPartitionsRequest, AlterTopicRequest, CreateTopicRequest, DeleteTopicRequest, DeleteTopicResponse,
     DescribeTopicRequest, ListOffsetsPart, ListOffsetsRequest, ListOffsetsResponse, ListTopicsRequest,
-    ListTopicsResponse, ListedOffset, MetadataRequest, MetadataResponse, TopicDescription,
+    ListTopicsResponse, ListedOffset, MetadataRequest, MetadataResponse, StatsRequest, StatsResponse,
+    TopicDescription,
 };
 
 use super::backoff::Jitter;
@@ -27,6 +28,8 @@ pub enum Request {
     CreateTopic(CreateTopicRequest),
     /// Answered by [`Answer::Topics`].
     ListTopics(ListTopicsRequest),
+    /// Answered by [`Answer::Stats`].
+    Stats(StatsRequest),
     /// Answered by [`Answer::Topic`].
     DescribeTopic(DescribeTopicRequest),
     /// Answered by [`Answer::Topic`].
@@ -55,6 +58,8 @@ pub enum Answer {
     Topic(TopicDescription),
     /// All topics.
     Topics(ListTopicsResponse),
+    /// What the node's shards hold and have done.
+    Stats(StatsResponse),
     /// The topic is gone.
     Deleted(DeleteTopicResponse),
     /// The offset that was looked for.
@@ -68,6 +73,7 @@ impl Request {
             Self::Metadata(_) => Api::Metadata,
             Self::CreateTopic(_) => Api::CreateTopic,
             Self::ListTopics(_) => Api::ListTopics,
+            Self::Stats(_) => Api::Stats,
             Self::DescribeTopic(_) => Api::DescribeTopic,
             Self::AlterTopic(_) => Api::AlterTopic,
             Self::AddPartitions(_) => Api::AddPartitions,
@@ -90,6 +96,7 @@ impl Request {
         match self {
             Self::Metadata(_)
             | Self::ListTopics(_)
+            | Self::Stats(_)
             | Self::DescribeTopic(_)
             | Self::AlterTopic(_)
             | Self::ListOffsets { .. } => true,
@@ -165,6 +172,7 @@ impl Requests {
             Request::Metadata(body) => connection.send(api, body, Vec::new(), deadline, purpose),
             Request::CreateTopic(body) => connection.send(api, body, Vec::new(), deadline, purpose),
             Request::ListTopics(body) => connection.send(api, body, Vec::new(), deadline, purpose),
+            Request::Stats(body) => connection.send(api, body, Vec::new(), deadline, purpose),
             Request::DescribeTopic(body) => connection.send(api, body, Vec::new(), deadline, purpose),
             Request::AlterTopic(body) => connection.send(api, body, Vec::new(), deadline, purpose),
             Request::AddPartitions(body) => connection.send(api, body, Vec::new(), deadline, purpose),
@@ -281,6 +289,7 @@ fn decode(request: &Request, body: &[u8]) -> Result<Result<Answer, ClientError>,
     let answer = match request {
         Request::Metadata(_) => Answer::Metadata(frame::decode(body)?),
         Request::ListTopics(_) => Answer::Topics(frame::decode(body)?),
+        Request::Stats(_) => Answer::Stats(frame::decode(body)?),
         Request::DeleteTopic(_) => Answer::Deleted(frame::decode(body)?),
         Request::CreateTopic(_)
         | Request::DescribeTopic(_)

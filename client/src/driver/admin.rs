@@ -3,7 +3,8 @@
 use ringmain_wire::ids::{PartitionIndex, TimestampMs, TopicId};
 use ringmain_wire::native::messages::{
     AddPartitionsRequest, AlterTopicRequest, CreateTopicRequest, DeleteTopicRequest, DescribeTopicRequest,
-    ListTopicsRequest, ListedOffset, MetadataRequest, TopicDescription, TopicMetadata, TopicSummary,
+    ListTopicsRequest, ListedOffset, MetadataRequest, StatsRequest, StatsResponse, TopicDescription,
+    TopicMetadata, TopicSummary,
 };
 
 use super::Client;
@@ -28,6 +29,17 @@ impl Client {
     pub async fn list_topics(&self, internal: bool) -> Result<Vec<TopicSummary>, ClientError> {
         match self.question(Request::ListTopics(ListTopicsRequest { internal })).await? {
             Answer::Topics(topics) => Ok(topics.topics),
+            other => unreachable!("the core has matched {other:?} to its request"),
+        }
+    }
+
+    /// What the shards of the node that answers hold and have done.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn stats(&self) -> Result<StatsResponse, ClientError> {
+        match self.question(Request::Stats(StatsRequest { shards: None })).await? {
+            Answer::Stats(stats) => Ok(stats),
             other => unreachable!("the core has matched {other:?} to its request"),
         }
     }

@@ -12,6 +12,7 @@ mod counters;
 mod durable;
 mod files;
 mod limits;
+mod memory;
 mod outcome;
 mod pending;
 mod reading;
@@ -40,6 +41,7 @@ use crate::time::{Mono, Now};
 
 pub use counters::StoreCounters;
 pub use limits::PartitionLimits;
+pub use memory::MemoryOwner;
 pub use outcome::{Appended, Completion, ProduceOutcome, StorageFault};
 pub use reads::{Found, Read, ReadCompletion, TimeWanted};
 pub use upkeep::UpkeepConfig;
@@ -189,6 +191,22 @@ impl Store {
     /// Memory held by reads from segments and by what they read ahead, in bytes.
     pub fn read_bytes(&self) -> usize {
         self.reading.held_bytes()
+    }
+
+    /// Its memory by owner.
+    pub fn memory(&self) -> Vec<MemoryOwner> {
+        let owner = |name, bytes, bytes_max| MemoryOwner { name, bytes, bytes_max: Some(bytes_max) };
+        vec![
+            owner("tails", self.tail_bytes, self.config.tail_bytes_max),
+            owner("log_groups", self.commit.gathered_bytes(), self.config.gathered_bytes_max),
+            owner("segment_reads", self.reading.held_bytes(), self.reading.held_bytes_max()),
+            owner("indexes", self.reading.index_bytes(), self.reading.index_bytes_max()),
+        ]
+    }
+
+    /// The most that its log's files may come to, in bytes.
+    pub fn log_bytes_max(&self) -> u64 {
+        self.config.commit.log_bytes_max
     }
 
     /// Bytes of its log's files.

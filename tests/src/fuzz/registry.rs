@@ -33,6 +33,8 @@ pub const TARGETS: &[Target] = &[
     body::<FetchResponse>("body-fetch-response"),
     body::<ListOffsetsRequest>("body-list-offsets-request"),
     body::<ListOffsetsResponse>("body-list-offsets-response"),
+    body::<StatsRequest>("body-stats-request"),
+    body::<StatsResponse>("body-stats-response"),
     body::<ErrorBody>("body-error"),
     Target::new("client", client::run, client::seeds),
     Target::new("batch-header", batch::run_header, batch::seeds),

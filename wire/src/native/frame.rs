@@ -73,6 +73,8 @@ pub enum Api {
     Fetch = 10,
     /// Finds offsets by time.
     ListOffsets = 11,
+    /// What the shards of a node hold and have done.
+    Stats = 12,
 }
 
 impl Api {
@@ -90,6 +92,7 @@ impl Api {
         Self::Produce,
         Self::Fetch,
         Self::ListOffsets,
+        Self::Stats,
     ];
 
     /// The wire form.
@@ -117,6 +120,7 @@ impl Api {
             Self::Produce => "produce",
             Self::Fetch => "fetch",
             Self::ListOffsets => "list_offsets",
+            Self::Stats => "stats",
         }
     }
 }

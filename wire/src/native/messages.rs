@@ -301,6 +301,48 @@ bodies! {
         pub leader_epoch: LeaderEpoch,
     }
 
+    /// Asks what the shards of a node hold and have done.
+    pub struct StatsRequest {
+        /// Shards asked for; `None` asks for all.
+        pub shards: Option<Vec<ShardId>>,
+    }
+    /// Answer to [`StatsRequest`].
+    pub struct StatsResponse {
+        /// Names the cluster for ever.
+        pub cluster_id: [u8; 16],
+        /// The node that answers.
+        pub node: NodeId,
+        /// Software version of the broker.
+        pub broker_version: String,
+        /// One for each shard asked for that the node has, by number.
+        pub shards: Vec<ShardStats>,
+    }
+    /// One shard.
+    pub struct ShardStats {
+        /// Which.
+        pub shard: ShardId,
+        /// Its memory, by owner.
+        pub memory: Vec<MemoryUse>,
+        /// Its counters; names that end in `_total` count since the start of the node.
+        pub counters: Vec<Counter>,
+    }
+    /// Memory of one owner.
+    pub struct MemoryUse {
+        /// Who holds it.
+        pub owner: String,
+        /// How much, in bytes.
+        pub bytes: u64,
+        /// At how much it holds others back, in bytes; `None` where each of many holders has a limit of its own.
+        pub bytes_max: Option<u64>,
+    }
+    /// A number and its name.
+    pub struct Counter {
+        /// Lower case, its unit in it.
+        pub name: String,
+        /// How many.
+        pub value: u64,
+    }
+
     /// Body of an answer whose frame carries an error: the whole request failed.
     pub struct ErrorBody {
         /// What was wrong, which input, and what to do about it.

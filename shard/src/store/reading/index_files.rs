@@ -57,6 +57,9 @@ pub(super) struct Loaded {
 }
 
 impl IndexFiles {
+    /// The most memory that loads ever fill, in bytes.
+    pub(super) const HELD_BYTES_MAX: usize = LOADS_MAX * INDEX_FILE_BYTES_MAX;
+
     /// Memory that loads under way will fill, in bytes.
     pub(super) fn held_bytes(&self) -> usize {
         self.under_way.len() * INDEX_FILE_BYTES_MAX

@@ -82,7 +82,7 @@ impl Indexes {
         }
     }
 
-    #[cfg(test)]
+    /// Entries kept of all segments.
     pub(super) const fn entries(&self) -> usize {
         self.entries
     }

@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use ringmain_wal::block::is_whole_blocks;
-use ringmain_wal::segment::Index;
+use ringmain_wal::segment::{Index, IndexEntry};
 use ringmain_wire::ids::{Offset, PartitionId};
 
 use crate::effect::Effects;
@@ -82,6 +82,22 @@ impl Reading {
     pub(super) fn held_bytes(&self) -> usize {
         let windows: usize = self.jobs.values().map(|job| job.window.buffer_bytes()).sum();
         windows + self.streams.held_bytes() + self.operations.held_bytes() + self.index_files.held_bytes()
+    }
+
+    /// The most that [`held_bytes`](Self::held_bytes) comes to unless single batches are longer than a read.
+    pub(super) fn held_bytes_max(&self) -> usize {
+        let ReadingConfig { reads_in_flight_max, read_ahead_bytes_max, read_bytes, .. } = self.config;
+        read_ahead_bytes_max + 2 * reads_in_flight_max * read_bytes + IndexFiles::HELD_BYTES_MAX
+    }
+
+    /// Memory held by what is known of where batches lie, in bytes.
+    pub(super) fn index_bytes(&self) -> usize {
+        self.indexes.entries() * size_of::<IndexEntry>()
+    }
+
+    /// The most that this comes to.
+    pub(super) fn index_bytes_max(&self) -> usize {
+        self.config.index_entries_max * size_of::<IndexEntry>()
     }
 
     /// Index files that spared a scan so far.

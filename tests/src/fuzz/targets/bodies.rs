@@ -100,6 +100,19 @@ samples! {
             })
             .to_vec(),
     }
+    StatsRequest {
+        shards: Some(vec![ShardId(0), ShardId(1)]),
+    }
+    StatsResponse {
+        cluster_id: [3; 16],
+        node: NodeId(1),
+        broker_version: "0.1.0".to_owned(),
+        shards: vec![ShardStats {
+            shard: ShardId(1),
+            memory: vec![MemoryUse { owner: "tails".to_owned(), bytes: 5, bytes_max: Some(9) }],
+            counters: vec![Counter { name: "batches_appended_total".to_owned(), value: 7 }],
+        }],
+    }
     DescribeTopicRequest {
         name: "payments-of-last-year".to_owned(),
     }

@@ -113,6 +113,7 @@ impl Session {
         for request in [
             Request::CreateTopic(CreateTopicRequest::sample()),
             Request::ListTopics(ListTopicsRequest::default()),
+            Request::Stats(StatsRequest::default()),
             Request::DeleteTopic(DeleteTopicRequest::default()),
             Request::Metadata(MetadataRequest::default()),
         ] {
@@ -235,6 +236,7 @@ fn sound_answer(request: &FrameHeader, codec: Codec) -> Option<Vec<u8>> {
         Api::CreateTopic => encoded(request, &TopicDescription::sample(), &[]),
         Api::ListTopics => encoded(request, &ListTopicsResponse::sample(), &[]),
         Api::DeleteTopic => encoded(request, &DeleteTopicResponse::sample(), &[]),
+        Api::Stats => encoded(request, &StatsResponse::sample(), &[]),
         Api::InitProducer => encoded(request, &InitProducerResponse::sample(), &[]),
         Api::ListOffsets => encoded(request, &ListOffsetsResponse::sample(), &[]),
         Api::Produce => encoded(request, &ProduceResponse { parts: vec![ProducedPart::default()] }, &[]),
@@ -273,7 +275,7 @@ mod tests {
     fn a_session_reaches_every_kind_of_answer() {
         for codec in [Codec::None, Codec::Zstd] {
             let understood = recorded(codec).1;
-            assert_eq!((understood.answers, understood.batches_delivered), (5, 1), "{codec}");
+            assert_eq!((understood.answers, understood.batches_delivered), (6, 1), "{codec}");
             assert!(understood.records_fetched >= 5, "{codec}");
         }
     }

@@ -84,6 +84,17 @@ macro_rules! for_every_body {
         $check(&ListOffsetsResponse {
             parts: vec![ListedOffset { error: 0, offset: Offset(4), timestamp: TimestampMs(1), leader_epoch: LeaderEpoch(2) }],
         } $(, $argument)*);
+        $check(&StatsRequest { shards: Some(vec![ShardId(0), ShardId(7)]) } $(, $argument)*);
+        $check(&StatsResponse {
+            cluster_id: [3; 16],
+            node: NodeId(1),
+            broker_version: "a version with more than eight bytes".into(),
+            shards: vec![ShardStats {
+                shard: ShardId(1),
+                memory: vec![MemoryUse { owner: "tails".into(), bytes: 5, bytes_max: Some(1 << 40) }],
+                counters: vec![Counter { name: "batches_appended_total".into(), value: 1 << 50 }; 2],
+            }],
+        } $(, $argument)*);
         $check(&ErrorBody { message: "no such topic; create it with: ringmain topic create".into() } $(, $argument)*);
     };
 }
