@@ -2,8 +2,8 @@
 
 use core::fmt;
 
-/// A data directory. Paths are relative to it.
-pub trait Directory {
+/// A data directory that is read. Paths are relative to it.
+pub trait ReadDirectory {
     /// Names of files and directories in directory `path`, in any order; none if it does not exist.
     ///
     /// # Errors
@@ -21,7 +21,10 @@ pub trait Directory {
     /// # Errors
     /// When it cannot be read.
     fn read(&mut self, path: &str, position: u64, buffer: &mut [u8]) -> Result<usize, DirectoryError>;
+}
 
+/// A data directory that is written as well.
+pub trait Directory: ReadDirectory {
     /// Makes sure that `path` is a directory, and those that it lies in, durably.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::directory::{Directory, DirectoryError};
+use super::directory::{Directory, DirectoryError, ReadDirectory};
 use super::identity::SUPERBLOCK;
 
 /// Held by a running broker.
@@ -18,9 +18,13 @@ pub struct DataDirectory {
     /// The file that was used last, kept open: files are read and written a piece at a time. What was written through it
     /// is synced through it, so that no error is lost in between.
     open: Option<OpenFile>,
-    /// Released when the process ends, however it ends.
-    _lock: File,
+    /// Released when the process ends, however it ends. None where no broker ever was and nothing may be made.
+    _lock: Option<File>,
 }
+
+/// A data directory that no broker has meanwhile, and in which nothing is ever written.
+#[derive(Debug)]
+pub struct StoppedDirectory(DataDirectory);
 
 #[derive(Debug)]
 struct OpenFile {
@@ -82,18 +86,11 @@ impl DataDirectory {
             .write(true)
             .open(path)
             .map_err(failed("lock the data directory"))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => {
-                let holder = io::read_to_string(&lock).unwrap_or_default().trim().to_owned();
-                return Err(LockError::Held { holder });
-            }
-            Err(fs::TryLockError::Error(error)) => return Err(failed("lock the data directory")(error)),
-        }
+        check_locked(root, &lock, lock.try_lock())?;
         // Only for people; on a full disk it is left out.
         let holder = format!("process {}\n", std::process::id());
         let _ = lock.set_len(0).and_then(|()| lock.write_all_at(holder.as_bytes(), 0));
-        Ok(Self { root: root.to_owned(), open: None, _lock: lock })
+        Ok(Self { root: root.to_owned(), open: None, _lock: Some(lock) })
     }
 
     /// Where it is.
@@ -137,6 +134,42 @@ impl DataDirectory {
     }
 }
 
+impl StoppedDirectory {
+    /// Locks the directory as it is. Others may read it at the same time; no broker can be started on it.
+    ///
+    /// # Errors
+    /// When a broker has it, or it cannot be read.
+    pub fn lock(root: &Path) -> Result<Self, LockError> {
+        let failed = |error| {
+            LockError::Failed(described(&root.display().to_string(), "read the data directory", &error))
+        };
+        fs::read_dir(root).map_err(failed)?;
+        let lock = match File::open(root.join(LOCK)) {
+            Ok(lock) => Some(lock),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(failed(error)),
+        };
+        if let Some(lock) = &lock {
+            check_locked(root, lock, lock.try_lock_shared())?;
+        }
+        Ok(Self(DataDirectory { root: root.to_owned(), open: None, _lock: lock }))
+    }
+}
+
+/// What came of trying to lock.
+fn check_locked(root: &Path, lock: &File, tried: Result<(), fs::TryLockError>) -> Result<(), LockError> {
+    match tried {
+        Ok(()) => Ok(()),
+        Err(fs::TryLockError::WouldBlock) => {
+            let holder = io::read_to_string(lock).unwrap_or_default().trim().to_owned();
+            Err(LockError::Held { holder })
+        }
+        Err(fs::TryLockError::Error(error)) => {
+            Err(LockError::Failed(described(&root.display().to_string(), "lock the data directory", &error)))
+        }
+    }
+}
+
 /// Something in a directory that no broker has ever used, and that is not a broker's.
 fn find_stranger(root: &Path) -> io::Result<Option<String>> {
     /// What a start makes before the superblock, and what a new filesystem has.
@@ -170,7 +203,7 @@ fn described(path: &str, operation: &'static str, error: &io::Error) -> Director
     }
 }
 
-impl Directory for DataDirectory {
+impl ReadDirectory for DataDirectory {
     fn list(&mut self, path: &str) -> Result<Vec<String>, DirectoryError> {
         let failed = |error: io::Error| self.failed(path, "list", &error);
         let entries = match fs::read_dir(self.root.join(path)) {
@@ -205,7 +238,9 @@ impl Directory for DataDirectory {
         }
         Ok(filled)
     }
+}
 
+impl Directory for DataDirectory {
     fn create_directory(&mut self, path: &str) -> Result<(), DirectoryError> {
         let sync = |parent: &Path| File::open(self.root.join(parent))?.sync_all();
         let made = fs::create_dir_all(self.root.join(path))
@@ -256,6 +291,20 @@ impl Directory for DataDirectory {
         let removed =
             unless_missing(fs::remove_dir(self.root.join(path))).and_then(|()| self.sync_parent(path));
         removed.map_err(|error| self.failed(path, "remove", &error))
+    }
+}
+
+impl ReadDirectory for StoppedDirectory {
+    fn list(&mut self, path: &str) -> Result<Vec<String>, DirectoryError> {
+        self.0.list(path)
+    }
+
+    fn file_bytes(&mut self, path: &str) -> Result<Option<u64>, DirectoryError> {
+        self.0.file_bytes(path)
+    }
+
+    fn read(&mut self, path: &str, position: u64, buffer: &mut [u8]) -> Result<usize, DirectoryError> {
+        self.0.read(path, position, buffer)
     }
 }
 
@@ -312,6 +361,28 @@ mod tests {
         assert_eq!(directory.list("partitions"), Ok(Vec::new()));
         assert_eq!(directory.sync_directory("partitions/a").unwrap_err().errno, 2);
         directory.sync_directory("").unwrap();
+    }
+
+    #[test]
+    fn a_stopped_directory_is_refused_to_brokers_and_a_running_one_to_readers() {
+        let (root, running) = directory();
+        let held = |error| matches!(error, LockError::Held { holder } if holder.starts_with("process "));
+        assert!(held(StoppedDirectory::lock(root.path()).unwrap_err()));
+        drop(running);
+        let stopped = StoppedDirectory::lock(root.path()).unwrap();
+        let _another = StoppedDirectory::lock(root.path()).unwrap();
+        assert!(held(DataDirectory::lock(root.path()).unwrap_err()));
+        drop(stopped);
+    }
+
+    #[test]
+    fn locking_a_stopped_directory_makes_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        assert_eq!(StoppedDirectory::lock(root.path()).unwrap().list(""), Ok(Vec::new()));
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
+        let missing = root.path().join("missing");
+        assert!(matches!(StoppedDirectory::lock(&missing), Err(LockError::Failed(_))));
+        assert!(!missing.exists());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use ringmain_wal::group::Generation;
 use ringmain_wal::superblock::{SLOT_BYTES, Superblock, SuperblockError, choose};
 
-use super::directory::Directory;
+use super::directory::{Directory, DirectoryError, ReadDirectory};
 use super::logs::create_checkpoint;
 use super::{BootError, BootOptions};
 
@@ -15,20 +15,7 @@ const DIRECTORIES: &[&str] =
 
 /// The superblock as the last start left it; generation 0 for a new directory.
 pub(super) fn load(directory: &mut dyn Directory, options: BootOptions) -> Result<Superblock, BootError> {
-    let found = match directory.file_bytes(SUPERBLOCK)? {
-        None => Err(SuperblockError::Empty),
-        Some(_) => {
-            let mut slots = [[0; SLOT_BYTES]; 2];
-            for (place, slot) in slots.iter_mut().enumerate() {
-                directory.read(SUPERBLOCK, (place * SLOT_BYTES) as u64, slot)?;
-            }
-            match choose(&slots[0], &slots[1]) {
-                Err(_) if is_first_write_cut_short(&slots) => Err(SuperblockError::Empty),
-                chosen => chosen,
-            }
-        }
-    };
-    match found {
+    match find(&read_slots(directory)?) {
         Ok(superblock) if superblock.node_id != options.node => Err(BootError::Identity(format!(
             "the data directory belongs to node {}, not {}; start it with --node-id {} or use another --data-dir",
             superblock.node_id, options.node, superblock.node_id
@@ -38,6 +25,25 @@ pub(super) fn load(directory: &mut dyn Directory, options: BootOptions) -> Resul
         Err(error) => Err(BootError::Identity(format!(
             "the data directory cannot be used: {error}; use another --data-dir, or the version that wrote it"
         ))),
+    }
+}
+
+/// Both slots as they stand in the file; zeroes where it ends or does not exist.
+pub(super) fn read_slots(directory: &mut dyn ReadDirectory) -> Result<[[u8; SLOT_BYTES]; 2], DirectoryError> {
+    let mut slots = [[0; SLOT_BYTES]; 2];
+    if directory.file_bytes(SUPERBLOCK)?.is_some() {
+        for (place, slot) in slots.iter_mut().enumerate() {
+            directory.read(SUPERBLOCK, (place * SLOT_BYTES) as u64, slot)?;
+        }
+    }
+    Ok(slots)
+}
+
+/// The superblock that they hold; [`SuperblockError::Empty`] for a new directory.
+pub(super) fn find(slots: &[[u8; SLOT_BYTES]; 2]) -> Result<Superblock, SuperblockError> {
+    match choose(&slots[0], &slots[1]) {
+        Err(_) if is_first_write_cut_short(slots) => Err(SuperblockError::Empty),
+        chosen => chosen,
     }
 }
 

@@ -6,17 +6,21 @@
 
 pub mod directory;
 pub mod disk;
+pub mod verify;
 
 mod identity;
 mod logs;
+mod replay;
 mod segments;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use ringmain_shard::partition::Partition;
 use ringmain_shard::recovery::Recovered;
-use ringmain_wal::group::{Generation, LogSalt};
-use ringmain_wal::replay::{Cut, Rot};
+use ringmain_wal::checkpoint::CheckpointError;
+use ringmain_wal::group::{Generation, LogId, LogSalt};
+use ringmain_wal::names::log_file_name;
+use ringmain_wal::replay::{Cut, ReplayError, Rot};
 use ringmain_wal::superblock::Superblock;
 use ringmain_wire::batch::{BatchError, RecordReader};
 use ringmain_wire::ids::{LeaderEpoch, NodeId, PartitionId, TimestampMs};
@@ -25,8 +29,9 @@ pub(crate) use identity::SUPERBLOCK;
 
 use crate::host::catalog::{Catalog, Change, UnreadableChange};
 use crate::host::{FormerLogs, placement};
-use directory::{Directory, DirectoryError};
-use logs::{Replayed, note_ends, replay_logs};
+use directory::{Directory, DirectoryError, ReadDirectory};
+use logs::{load_checkpoint, note_ends, write_unvouched};
+use replay::{Replayed, find_logs, replay_logs};
 
 /// What a node is started as.
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +90,10 @@ pub struct BootReport {
     pub is_new: bool,
     /// Log groups replayed.
     pub groups: u64,
+    /// Batches in them, again or not.
+    pub batches: u64,
+    /// Bytes of them, padding included.
+    pub log_bytes: u64,
     /// Torn tails that were cut, by log.
     pub cuts: Vec<(LogName, Cut)>,
     /// Damage to what was durable, by log.
@@ -111,8 +120,35 @@ pub enum BootError {
     Directory(DirectoryError),
     /// Its identity is not what was asked for, or cannot be read.
     Identity(String),
+    /// A log of it cannot be read to its end.
+    Replay {
+        /// The log's generation.
+        generation: Generation,
+        /// The shard that wrote it.
+        log: LogId,
+        /// The first of its files.
+        first_file: u32,
+        /// Why.
+        error: ReplayError,
+    },
     /// Its logs cannot be read.
     Log(String),
+    /// A log is of a start that the superblock does not know.
+    NewerLog {
+        /// One of its files.
+        path: String,
+        /// The newest start that the superblock knows.
+        newest: Generation,
+    },
+    /// The checkpoint cannot be read.
+    Checkpoint(CheckpointError),
+    /// There is a file or a directory that the broker has not made.
+    Stranger {
+        /// Where.
+        path: String,
+        /// What belongs there.
+        expected: &'static str,
+    },
     /// The metadata log was damaged: no topic can be trusted.
     MetadataDamaged,
     /// A record of the metadata log cannot be read.
@@ -128,6 +164,19 @@ impl core::fmt::Display for BootError {
         match self {
             Self::Directory(error) => write!(out, "{error}"),
             Self::Identity(problem) | Self::Log(problem) => out.write_str(problem),
+            Self::Replay { generation, log, first_file, error } => {
+                let name = log_file_name(*generation, *log, *first_file);
+                write!(out, "replaying the log that begins with {name}: {error}")
+            }
+            Self::NewerLog { path, newest } => write!(
+                out,
+                "{path} is newer than the superblock (generation {newest}): an old copy of the superblock was \
+                 restored, or its newer slot rotted; restore the whole data directory from one copy"
+            ),
+            Self::Checkpoint(error) => write!(out, "the data directory cannot be used: {error}"),
+            Self::Stranger { path, expected } => {
+                write!(out, "{path} is not {expected}; move it out of the data directory")
+            }
             Self::MetadataDamaged => out.write_str(
                 "the metadata log is damaged, so no topic can be trusted; restore the data directory from a copy",
             ),
@@ -162,7 +211,15 @@ pub fn boot(
     tell: &mut dyn FnMut(&BootReport),
 ) -> Result<Booted, BootError> {
     let before = identity::load(directory, options)?;
-    let Replayed { mut recovered, mut report, known, logs } = replay_logs(directory, &before, options)?;
+    let known = load_checkpoint(directory)?;
+    let found = find_logs(directory, before.generation, &known)?;
+    for path in &found.unneeded {
+        directory.remove(path)?;
+    }
+    let Replayed { mut recovered, mut report, logs } =
+        replay_logs(directory, &before, &known, &found.needed)?;
+    write_unvouched(directory, &logs)?;
+    report.settled = segments::relieve(directory, &mut recovered, options.tail_bytes_max, options.now)?;
     report.is_new = before.generation == Generation(0);
     let mut metadata = recovered.take(PartitionId::METADATA, LeaderEpoch(0));
     report.segments_missing = segments::check(directory, core::iter::once(&mut metadata))?;
@@ -190,7 +247,7 @@ pub fn boot(
 type CreatedIn = BTreeMap<PartitionId, LeaderEpoch>;
 
 fn read_catalog(
-    directory: &mut dyn Directory,
+    directory: &mut dyn ReadDirectory,
     metadata: &Partition,
 ) -> Result<(Catalog, CreatedIn), BootError> {
     /// Changes are small and never compressed.

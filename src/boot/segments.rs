@@ -18,7 +18,7 @@ use ringmain_wal::segment::{Scan, ScanEnd};
 use ringmain_wire::ids::{Offset, PartitionId, TimestampMs};
 
 use super::BootError;
-use super::directory::{Directory, DirectoryError};
+use super::directory::{Directory, DirectoryError, ReadDirectory};
 
 /// The operating system's number for a full disk (`ENOSPC`).
 const NO_SPACE: i32 = 28;
@@ -27,7 +27,7 @@ const RUN_BATCHES_MAX: usize = 65_536;
 
 /// Every batch of a partition, from its segments and its tail, with their base offsets.
 pub(super) fn read_all(
-    directory: &mut dyn Directory,
+    directory: &mut dyn ReadDirectory,
     partition: &Partition,
 ) -> Result<Vec<(Offset, Bytes)>, BootError> {
     let mut batches = Vec::new();
@@ -59,7 +59,7 @@ pub(super) fn read_all(
 
 /// Marks partitions as damaged whose segments are not all there, and names those.
 pub(super) fn check<'a>(
-    directory: &mut dyn Directory,
+    directory: &mut dyn ReadDirectory,
     partitions: impl Iterator<Item = &'a mut Partition>,
 ) -> Result<Vec<String>, BootError> {
     let mut missing = Vec::new();
@@ -90,34 +90,59 @@ pub(super) fn sweep<'a>(
 ) -> Result<(), BootError> {
     let mut living: BTreeMap<PartitionId, &mut Partition> =
         partitions.map(|partition| (partition.id(), partition)).collect();
-    for name in directory.list(PARTITIONS_DIRECTORY)? {
-        let path = format!("{PARTITIONS_DIRECTORY}/{name}");
-        let Some(id) = parse_partition_directory(&name) else {
-            return Err(BootError::Log(format!(
-                "{path} is not a partition's directory; move it out of the data directory"
-            )));
-        };
-        let mut partition = living.get_mut(&id);
-        let mut strays = Vec::new();
-        for file in directory.list(&path)? {
-            let Some((base, _part @ (SegmentPart::Data | SegmentPart::Index))) = parse_segment_name(&file)
-            else {
-                return Err(BootError::Log(format!(
-                    "{path}/{file} is not a segment; move it out of the data directory"
-                )));
-            };
-            match &partition {
-                Some(partition) if partition.segments().based(base).is_some() => {}
-                Some(partition) if partition.is_damaged() => strays.push(base),
-                _ => directory.remove(&format!("{path}/{file}"))?,
-            }
+    let is_named = |id: PartitionId, base: Offset| {
+        living.get(&id).is_some_and(|partition| partition.segments().based(base).is_some())
+    };
+    for Unnamed { partition: id, path, files } in find_unnamed(directory, &is_named)? {
+        let partition = living.get_mut(&id).map(|partition| &mut **partition);
+        if partition.as_ref().is_none_or(|partition| !partition.is_damaged()) {
+            files.iter().try_for_each(|(_, file)| directory.remove(file))?;
         }
-        match &mut partition {
-            Some(partition) => partition.note_strays(strays),
+        match partition {
+            Some(partition) if partition.is_damaged() => {
+                partition.note_strays(files.iter().map(|(base, _)| *base).collect());
+            }
+            Some(_) => {}
             None => directory.remove_directory(&path)?,
         }
     }
     Ok(())
+}
+
+/// What lies in a partition's directory and is no segment of the partition.
+pub(super) struct Unnamed {
+    pub(super) partition: PartitionId,
+    /// The directory.
+    pub(super) path: String,
+    /// Bases and paths of the files.
+    pub(super) files: Vec<(Offset, String)>,
+}
+
+/// All directories of partitions, each with the files in it that nobody names; `is_named` says whether somebody does.
+pub(super) fn find_unnamed(
+    directory: &mut dyn ReadDirectory,
+    is_named: &dyn Fn(PartitionId, Offset) -> bool,
+) -> Result<Vec<Unnamed>, BootError> {
+    let mut found = Vec::new();
+    for name in directory.list(PARTITIONS_DIRECTORY)? {
+        let path = format!("{PARTITIONS_DIRECTORY}/{name}");
+        let Some(partition) = parse_partition_directory(&name) else {
+            return Err(BootError::Stranger { path, expected: "a partition's directory" });
+        };
+        let mut files = Vec::new();
+        for file in directory.list(&path)? {
+            let file_path = format!("{path}/{file}");
+            let Some((base, _part @ (SegmentPart::Data | SegmentPart::Index))) = parse_segment_name(&file)
+            else {
+                return Err(BootError::Stranger { path: file_path, expected: "a segment" });
+            };
+            if !is_named(partition, base) {
+                files.push((base, file_path));
+            }
+        }
+        found.push(Unnamed { partition, path, files });
+    }
+    Ok(found)
 }
 
 /// Settles the largest tails if what replay found takes more memory than there is for it. Says whether it did. Only once

@@ -60,7 +60,6 @@ pub(super) fn find(command: &Command) -> Option<String> {
         Command::Bench { verb: BenchVerb::Report(_) } => "bench report",
         Command::Cluster { verb } => verb.not_yet()?,
         Command::Debug { verb: DebugVerb::Bundle(_) } => "debug bundle",
-        Command::Debug { verb: DebugVerb::Verify(_) } => "debug verify",
         Command::Serve(serve) if serve.config.is_some() => "serve --config",
         Command::Serve(_) | Command::Topic { .. } | Command::Bench { .. } | Command::Debug { .. } => {
             return None;

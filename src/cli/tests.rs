@@ -40,6 +40,7 @@ fn the_commands_of_the_contract_are_understood() {
         "bench run --broker a:1 --duration 60s --warm-up 5 --acks all --partitions 4 --verify",
         "debug log d/logs/0000000007-0003-000012.log",
         "debug segment 00000000000000004711.log --format json",
+        "debug verify data --format json",
         "bench pair --pairs 10 --spin 500 --dir d",
     ];
     for line in lines {
@@ -67,6 +68,7 @@ fn what_cannot_be_meant_is_refused() {
         "topic consume orders -f %q",
         "debug log",
         "debug segment a b",
+        "debug verify",
         "topic list --timeout 0",
         "topic list --broker a:x",
         "topic list --format yaml",
@@ -125,7 +127,6 @@ fn what_a_later_version_understands_is_named() {
         ("config print --origin", "`config`"),
         ("generate", "`generate`"),
         ("debug bundle", "`debug bundle`"),
-        ("debug verify --all d", "`debug verify`"),
         ("demo --for 5", "`demo`"),
         ("topic undelete orders", "`topic undelete`"),
         ("topic consume orders --group g", "`topic consume --group`"),

@@ -61,7 +61,7 @@ pub enum ServeError {
 }
 
 impl ServeError {
-    pub(super) fn locking(path: &Path, error: LockError) -> Self {
+    pub(crate) fn locking(path: &Path, error: LockError) -> Self {
         match error {
             LockError::Held { holder } => Self::Locked { path: path.to_owned(), holder },
             LockError::Foreign { stranger } => Self::Foreign { path: path.to_owned(), stranger },

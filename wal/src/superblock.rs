@@ -130,7 +130,12 @@ pub fn choose(slot_a: &[u8], slot_b: &[u8]) -> Result<Superblock, SuperblockErro
     }
 }
 
-fn decode(bytes: &[u8], slot: usize) -> Result<Superblock, SuperblockError> {
+/// The superblock in slot `slot`, 0 or 1, as it was read. One that is damaged is what a write cut short leaves, or rot: only
+/// [`choose`] says what that means.
+///
+/// # Errors
+/// When the slot cannot be used.
+pub fn decode(bytes: &[u8], slot: usize) -> Result<Superblock, SuperblockError> {
     if bytes.iter().all(|&byte| byte == 0) {
         return Err(SuperblockError::Empty);
     }

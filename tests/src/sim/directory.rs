@@ -1,6 +1,6 @@
 //! The data directory as booting sees it, over the simulated disk: it may fail, and the process may end at any step.
 
-use ringmain::boot::directory::{Directory, DirectoryError};
+use ringmain::boot::directory::{Directory, DirectoryError, ReadDirectory};
 use ringmain_shard::event::FileError;
 
 use super::disk::{Disk, EIO, ENOENT, Inode};
@@ -112,7 +112,7 @@ impl<'a> SimDirectory<'a> {
     }
 }
 
-impl Directory for SimDirectory<'_> {
+impl ReadDirectory for SimDirectory<'_> {
     fn list(&mut self, path: &str) -> Result<Vec<String>, DirectoryError> {
         Ok(self.disk.list(path))
     }
@@ -128,7 +128,9 @@ impl Directory for SimDirectory<'_> {
         }
         Ok(self.disk.read(inode, position, buffer))
     }
+}
 
+impl Directory for SimDirectory<'_> {
     fn create_directory(&mut self, path: &str) -> Result<(), DirectoryError> {
         for (end, _) in path.match_indices('/').chain([(path.len(), "")]) {
             self.change_names(&path[..end], "create", |disk| disk.create_directory(&path[..end]))?;

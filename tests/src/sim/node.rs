@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use ringmain::boot::verify::{FindingKind, verify};
 use ringmain::boot::{BootError, BootOptions, Booted, Entropy, boot};
 use ringmain::host::{HostConfig, Identity, ShardHost};
 use ringmain_shard::effect::StopReason;
@@ -158,6 +159,7 @@ impl World {
         };
         let oldest = oldest_needed_generation(&self.disk);
         let rot_expected = self.node.rotten.iter().any(|group| group.generation() >= oldest);
+        self.verify()?;
         let mut directory = SimDirectory::new(&mut self.disk, &mut self.random.disk, steps_left, errors);
         let mut cut_told = false;
         let booted = boot(&mut directory, options, &mut |report| cut_told = !report.cuts.is_empty());
@@ -170,6 +172,29 @@ impl World {
         match booted {
             Ok(booted) => self.serve(booted, shards, rot_expected),
             Err(error) => self.boot_failed(&error, trouble),
+        }
+    }
+
+    /// What a look through the directory tells before the start: where nothing rotted, nothing is damaged but what a loss of
+    /// power leaves of a copy that was being written.
+    fn verify(&mut self) -> Step {
+        if self.node.flipped || self.disk.read_errors > 0 {
+            return Ok(());
+        }
+        let mut directory = SimDirectory::new(&mut self.disk, &mut self.random.disk, None, 0);
+        let mut damage = None;
+        let verified = verify(&mut directory, &mut |finding| {
+            if finding.kind.is_damage() && finding.kind != FindingKind::CopyDamaged {
+                damage.get_or_insert(finding);
+            }
+            Ok(())
+        });
+        match damage {
+            None if verified.is_ok() => Ok(()),
+            damage => {
+                let what = format!("damage is told where nothing rotted: {damage:?}");
+                Err(Violation { invariant: "I14", what })
+            }
         }
     }
 

@@ -157,7 +157,12 @@ pub fn choose(slot_a: &[u8], slot_b: &[u8]) -> Result<Checkpoint, CheckpointErro
     }
 }
 
-fn decode(bytes: &[u8], slot: usize) -> Result<Checkpoint, CheckpointError> {
+/// The checkpoint in slot `slot`, 0 or 1, as it was read. One that is damaged is what a write cut short leaves, or rot: only
+/// [`choose`] says what that means.
+///
+/// # Errors
+/// When the slot cannot be used.
+pub fn decode(bytes: &[u8], slot: usize) -> Result<Checkpoint, CheckpointError> {
     if bytes.iter().all(|&byte| byte == 0) {
         return Err(CheckpointError::Empty);
     }
