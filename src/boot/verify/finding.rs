@@ -42,6 +42,8 @@ pub enum FindingKind {
     SegmentMissing,
     /// A segment does not hold what it should.
     SegmentDamaged,
+    /// An index file cannot be relied on: the broker makes it again, and reads take longer until then.
+    IndexUnusable,
     /// Records lie in no segment and in no log.
     RecordsMissing,
     /// A file or a directory that nobody names.
@@ -52,7 +54,7 @@ impl FindingKind {
     /// Whether something is damaged. What is not is left over from a crash, and a start deals with it.
     #[must_use]
     pub const fn is_damage(self) -> bool {
-        !matches!(self, Self::TornTail | Self::Unnamed)
+        !matches!(self, Self::TornTail | Self::IndexUnusable | Self::Unnamed)
     }
 
     /// A stable name in snake_case.
@@ -69,6 +71,7 @@ impl FindingKind {
             Self::PartitionReadOnly => "partition_read_only",
             Self::SegmentMissing => "segment_missing",
             Self::SegmentDamaged => "segment_damaged",
+            Self::IndexUnusable => "index_unusable",
             Self::RecordsMissing => "records_missing",
             Self::Unnamed => "unnamed",
         }

@@ -1,8 +1,8 @@
 //! Every segment that a living partition names, read in pieces, each batch in it proved.
 
 use ringmain_shard::partition::Partition;
-use ringmain_wal::names::segment_file_name;
-use ringmain_wal::segment::{Scan, ScanEnd, SegmentDamage};
+use ringmain_wal::names::{index_file_name, segment_file_name};
+use ringmain_wal::segment::{INDEX_FILE_BYTES_MAX, Index, Scan, ScanEnd, SegmentDamage};
 use ringmain_wal::state::SegmentExtent;
 use ringmain_wire::batch::{BatchError, BatchHeader, HEADER_BYTES};
 use ringmain_wire::ids::Offset;
@@ -43,6 +43,19 @@ struct Place {
     expected: Option<Offset>,
     /// Bytes that the next piece needs at least.
     needed_bytes: usize,
+    /// CRC-32C of everything before; none behind damage.
+    crc: Option<u32>,
+}
+
+/// How far a piece has brought the proof.
+#[derive(Clone, Copy, Debug)]
+enum Progress {
+    /// It goes on there.
+    GoesOn(Place),
+    /// All that counts is proved: so many bytes, with that CRC-32C.
+    Whole { bytes: u64, crc: u32 },
+    /// It has come to its end past damage, or cannot go on.
+    Over,
 }
 
 impl SegmentReader {
@@ -106,7 +119,9 @@ impl Verifier<'_> {
             }
             Err(error) => return self.tell_unreadable(&path, &error),
         }
-        let mut place = Place { position: 0, expected: Some(extent.base), needed_bytes: HEADER_BYTES };
+        let mut place =
+            Place { position: 0, expected: Some(extent.base), needed_bytes: HEADER_BYTES, crc: Some(0) };
+        let segment = Segment { partition, extent, path: &path };
         loop {
             let left = usize::try_from(extent.bytes.saturating_sub(place.position)).unwrap_or(usize::MAX);
             let wanted = place.needed_bytes.max(PIECE_BYTES).min(left);
@@ -115,11 +130,49 @@ impl Verifier<'_> {
                 Err(error) => return self.tell_unreadable(&path, &error),
             };
             let piece = Piece { bytes, is_last: wanted == left || bytes.len() < wanted };
-            match self.check_piece(&Segment { partition, extent, path: &path }, &piece, place)? {
-                Some(next) => place = next,
-                None => return Ok(()),
+            match self.check_piece(&segment, &piece, place)? {
+                Progress::GoesOn(next) => place = next,
+                Progress::Whole { bytes, crc } => return self.check_index(&segment, bytes, crc),
+                Progress::Over => return Ok(()),
             }
         }
+    }
+
+    /// What the index file says of a segment of so many bytes, all of them proved, with that CRC-32C.
+    fn check_index(&mut self, segment: &Segment<'_>, bytes: u64, crc: u32) -> Result<(), Stopped> {
+        let Segment { partition, extent, path } = segment;
+        let index_path = index_file_name(partition.id(), extent.base);
+        let mut file = match self.directory.file_bytes(&index_path) {
+            Ok(Some(bytes)) => vec![
+                0;
+                usize::try_from(bytes)
+                    .map_or(INDEX_FILE_BYTES_MAX, |bytes| bytes.min(INDEX_FILE_BYTES_MAX))
+            ],
+            // One is written when the broker finds the time.
+            Ok(None) => return Ok(()),
+            Err(error) => return self.tell_unreadable(&index_path, &error),
+        };
+        let read = match self.directory.read(&index_path, 0, &mut file) {
+            Ok(read) => read,
+            Err(error) => return self.tell_unreadable(&index_path, &error),
+        };
+        let finding = match Index::decode(&file[..read]) {
+            Err(damage) => {
+                let meaning = format!("{damage}: the broker makes it again from its segment");
+                Finding::new(FindingKind::IndexUnusable, index_path, meaning)
+            }
+            Ok((_, footer)) if (footer.segment_bytes, footer.end) != (bytes, extent.end) => return Ok(()),
+            Ok((_, footer)) if footer.segment_crc == crc => return Ok(()),
+            Ok((_, footer)) => {
+                let meaning = format!(
+                    "segment checksum {crc:#010x} where its index file says {:#010x}: what no batch's checksum \
+                     covers has changed",
+                    footer.segment_crc
+                );
+                Finding::new(FindingKind::SegmentDamaged, *path, meaning).at(0)
+            }
+        };
+        self.tell(finding.of(partition.id()))
     }
 
     /// Proves the batches at the front of a piece. Says where to go on; nowhere at the segment's end, or where it cannot.
@@ -128,17 +181,21 @@ impl Verifier<'_> {
         segment: &Segment<'_>,
         piece: &Piece<'_>,
         place: Place,
-    ) -> Result<Option<Place>, Stopped> {
+    ) -> Result<Progress, Stopped> {
         let mut scan = Scan::new(piece.bytes, place.position, place.expected);
+        let mut before = place.crc;
         // What stands behind the end, where a truncation has cut the segment, is void.
         while scan.expected().is_none_or(|expected| expected < segment.extent.end) {
             let Some(batch) = scan.next() else { break };
             if batch.header.base_offset >= segment.extent.end {
-                return Ok(None);
+                return Ok(Progress::Over);
             }
             let position = place.position + batch.range.start as u64;
             match segment.why_misplaced(&batch.header) {
-                Some(reason) => self.tell_batch(segment, position, &batch.header, &reason)?,
+                Some(reason) => {
+                    before = None;
+                    self.tell_batch(segment, position, &batch.header, &reason)?;
+                }
                 None => {
                     self.summary.segment_batches += 1;
                     self.summary.segment_records += u64::from(batch.header.records);
@@ -147,15 +204,18 @@ impl Verifier<'_> {
             }
         }
         let position = place.position + scan.consumed_bytes() as u64;
-        let next = Place { position, expected: scan.expected(), needed_bytes: HEADER_BYTES };
+        let crc = before.map(|crc| crc32c::crc32c_append(crc, &piece.bytes[..scan.consumed_bytes()]));
+        let next = Place { position, expected: scan.expected(), needed_bytes: HEADER_BYTES, crc };
         let rest = &piece.bytes[scan.consumed_bytes()..];
         let reason = match scan.end() {
-            None => return Ok(None),
-            Some(ScanEnd::Done) if !piece.is_last => return Ok(Some(next)),
+            None => {
+                return Ok(crc.map_or(Progress::Over, |crc| Progress::Whole { bytes: position, crc }));
+            }
+            Some(ScanEnd::Done) if !piece.is_last => return Ok(Progress::GoesOn(next)),
             Some(ScanEnd::Incomplete { needed_bytes })
                 if !piece.is_last && needed_bytes <= BATCH_BYTES_MAX =>
             {
-                return Ok(Some(Place { needed_bytes, ..next }));
+                return Ok(Progress::GoesOn(Place { needed_bytes, ..next }));
             }
             Some(ScanEnd::Incomplete { needed_bytes }) => {
                 format!("a batch of {needed_bytes} bytes begins where the segment has {} left", rest.len())
@@ -168,8 +228,9 @@ impl Verifier<'_> {
                 if let Ok(header) = BatchHeader::parse(rest) {
                     self.tell_batch(segment, position, &header, &reason.to_string())?;
                     let position = position + u64::from(header.length);
-                    let next = Place { position, expected: None, needed_bytes: HEADER_BYTES };
-                    return Ok((position < segment.extent.bytes).then_some(next));
+                    let next = Place { position, expected: None, needed_bytes: HEADER_BYTES, crc: None };
+                    let goes_on = position < segment.extent.bytes;
+                    return Ok(if goes_on { Progress::GoesOn(next) } else { Progress::Over });
                 }
                 reason.to_string()
             }
@@ -178,7 +239,7 @@ impl Verifier<'_> {
         let meaning = format!("{reason}: from here on nothing in it can be served");
         let finding = Finding::new(FindingKind::SegmentDamaged, segment.path, meaning);
         self.tell(finding.at(position).of(segment.partition.id()))?;
-        Ok(None)
+        Ok(Progress::Over)
     }
 
     fn tell_batch(

@@ -3,7 +3,8 @@ use std::collections::BTreeMap;
 use ringmain_wal::block::{BLOCK_BYTES, round_up};
 use ringmain_wal::commit::{GroupCommit, GroupCommitConfig};
 use ringmain_wal::group::{Generation, LogId, LogSalt, parse};
-use ringmain_wal::names::{log_file_name, segment_file_name};
+use ringmain_wal::names::{index_file_name, log_file_name, segment_file_name};
+use ringmain_wal::segment::{IndexBuilder, IndexFooter};
 use ringmain_wal::state::{PartitionState, SegmentExtent};
 use ringmain_wire::batch::{BatchBuilder, BatchHeader, Codec, stamp};
 use ringmain_wire::ids::{NodeId, Offset, PartitionIndex, TimestampMs, TopicId};
@@ -241,6 +242,37 @@ fn every_byte_of_a_segment_that_counts_is_proved() {
         assert_eq!((position, hit), (Some(start as u64), Some(partition(0))), "byte {place}");
         assert_eq!(topic.as_deref(), Some("orders"));
     }
+}
+
+#[test]
+fn an_index_file_is_told_that_is_damaged_or_disagrees_with_intact_batches() {
+    let mut memory = sample();
+    let path = index_file_name(partition(0), Offset(0));
+    let bytes = verified(&memory).1.segment_bytes as usize;
+    let segment_crc = crc32c::crc32c(&memory.0[&segment_path()][..bytes]);
+    let footer = IndexFooter {
+        segment_bytes: bytes as u64,
+        end: Offset(5),
+        max_timestamp: TimestampMs(2),
+        segment_crc,
+    };
+    let encoded = |footer| IndexBuilder::new().index().encode(footer);
+    memory.0.insert(path.clone(), encoded(footer));
+    assert_eq!(verified(&memory).0, []);
+    for place in 0..48 {
+        let mut flipped = memory.clone();
+        flipped.0.get_mut(&path).unwrap()[place] ^= 1;
+        let (findings, summary) = verified(&flipped);
+        let [Finding { kind: FindingKind::IndexUnusable, path: told, partition: hit, .. }] = &findings[..]
+        else {
+            panic!("byte {place}: {findings:?}")
+        };
+        assert_eq!((told, *hit), (&path, Some(partition(0))));
+        assert!(summary.is_sound(), "nothing is lost with it");
+    }
+    memory.0.insert(path, encoded(IndexFooter { segment_crc: segment_crc ^ 1, ..footer }));
+    let Finding { kind, path, position, .. } = damage(&memory);
+    assert_eq!((kind, path, position), (FindingKind::SegmentDamaged, segment_path(), Some(0)));
 }
 
 #[test]
