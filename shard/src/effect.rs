@@ -134,7 +134,7 @@ pub enum FileOperation {
         /// Which.
         path: String,
     },
-    /// Remove the directory `path`, which is empty. Done as well where there is none.
+    /// Remove the directory `path` if it is empty. Done as well where there is none.
     RemoveDirectory {
         /// Which.
         path: String,

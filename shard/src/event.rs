@@ -102,6 +102,8 @@ pub enum FileOutcome {
 pub enum FileError {
     /// No room on the disk (`ENOSPC`, `EDQUOT`).
     Full,
+    /// A directory to be removed holds something (`ENOTEMPTY`).
+    NotEmpty,
     /// The device or filesystem failed, with the operating system's error number.
     Failed(i32),
     /// Fewer bytes were written than asked for.
@@ -112,6 +114,7 @@ impl fmt::Display for FileError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Full => out.write_str("no room on the disk"),
+            Self::NotEmpty => out.write_str("the directory is not empty"),
             Self::Failed(number) => write!(out, "operating system error {number}"),
             Self::Short => out.write_str("fewer bytes were written than asked for"),
         }

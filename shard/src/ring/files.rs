@@ -97,6 +97,7 @@ impl Files {
 pub(super) const fn file_error(errno: i32) -> FileError {
     match errno {
         libc::ENOSPC | libc::EDQUOT => FileError::Full,
+        libc::ENOTEMPTY => FileError::NotEmpty,
         _ => FileError::Failed(errno),
     }
 }
@@ -142,9 +143,10 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_has_a_name_of_its_own() {
+    fn a_full_disk_and_a_directory_that_is_not_empty_have_names_of_their_own() {
         assert_eq!(file_error(libc::ENOSPC), FileError::Full);
         assert_eq!(file_error(libc::EDQUOT), FileError::Full);
+        assert_eq!(file_error(libc::ENOTEMPTY), FileError::NotEmpty);
         assert_eq!(file_error(libc::EIO), FileError::Failed(libc::EIO));
     }
 

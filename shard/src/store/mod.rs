@@ -388,13 +388,7 @@ impl Store {
                 }
             }
             (StoreToken::Read(step), result) => self.handle_read_step(step, result, effects),
-            (StoreToken::Remove, Ok(_)) => {
-                self.removal.handle_step();
-                self.settling.unblock();
-            }
-            (StoreToken::Remove, Err(error)) => {
-                self.stop(&format!("removing what is no longer needed failed: {error}"), effects);
-            }
+            (StoreToken::Remove, result) => self.handle_removal_step(result, effects),
             (StoreToken::Tidy, Ok(_)) => {}
             (StoreToken::Tidy, Err(error)) => {
                 self.stop(&format!("closing a file failed: {error}"), effects);
@@ -426,7 +420,8 @@ impl Store {
         self.completions.pop_front()
     }
 
-    /// Damage that was found in what is stored, or storage that failed a reader; to be told to people.
+    /// Damage that was found in what is stored, storage that failed a reader, or what could not be cleared away; to be told
+    /// to people.
     pub fn poll_fault(&mut self) -> Option<StorageFault> {
         self.faults.pop_front()
     }

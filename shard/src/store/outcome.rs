@@ -36,13 +36,13 @@ pub struct Completion {
     pub result: Result<Appended, ErrorCode>,
 }
 
-/// Something stored that cannot be read, for people.
+/// Something on the disk that is not as it should be, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StorageFault {
-    /// Whose records it holds.
+    /// Whose it is, or was.
     pub partition: PartitionId,
-    /// The file, relative to the data directory.
+    /// The file or directory, relative to the data directory.
     pub path: String,
-    /// What is wrong with it, and where.
+    /// What is wrong with it and where, and what follows from that.
     pub problem: String,
 }

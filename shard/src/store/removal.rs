@@ -7,9 +7,10 @@ use ringmain_wal::names::{index_file_name, partition_directory, segment_file_nam
 use ringmain_wire::ids::{Offset, PartitionId};
 
 use crate::effect::{Effect, Effects, FileOperation};
+use crate::event::{FileError, FileOutcome};
 
-use super::LOG_DIRECTORY;
 use super::token::StoreToken;
+use super::{LOG_DIRECTORY, StorageFault, Store};
 
 /// What is waiting to be removed.
 #[derive(Debug, Default)]
@@ -94,8 +95,8 @@ impl Removal {
         }
     }
 
-    /// The step under way has ended.
-    pub(super) fn handle_step(&mut self) {
+    /// The step under way has ended. Gives the partition whose it was.
+    pub(super) fn handle_step(&mut self) -> Option<PartitionId> {
         let id = self.under_way.take().expect("a step was under way");
         if let Some(id) = id {
             let left = self.partitions.get_mut(&id).expect("steps of a partition are counted");
@@ -104,6 +105,7 @@ impl Removal {
                 self.partitions.remove(&id);
             }
         }
+        id
     }
 
     fn push_segments(&mut self, id: PartitionId, bases: &[Offset]) {
@@ -118,5 +120,29 @@ impl Removal {
             *self.partitions.entry(id).or_insert(0) += 1;
         }
         self.steps.push_back((id, operation));
+    }
+}
+
+impl Store {
+    /// A step in removing what is void has ended. A directory that is not empty without the broker's own files holds what a
+    /// person put there: that is theirs, and no reason to stop.
+    pub(super) fn handle_removal_step<M>(
+        &mut self,
+        result: Result<FileOutcome, FileError>,
+        effects: &mut Effects<M>,
+    ) {
+        if let Err(error) = result
+            && error != FileError::NotEmpty
+        {
+            return self.stop(&format!("removing what is no longer needed failed: {error}"), effects);
+        }
+        let partition = self.removal.handle_step();
+        self.settling.unblock();
+        if let Some(partition) = partition.filter(|_| result.is_err()) {
+            let path = partition_directory(partition);
+            let problem = "the partition is deleted and its directory holds something that is not the broker's: it was \
+                           left there; move the directory out of the data directory before the next start";
+            self.faults.push_back(StorageFault { partition, path, problem: problem.to_owned() });
+        }
     }
 }

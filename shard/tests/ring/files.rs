@@ -277,7 +277,7 @@ fn directories_are_created_and_removed_as_often_as_one_likes() {
         done(),
         done(),
         done(),
-        failed(libc::ENOTEMPTY),
+        Err(FileError::NotEmpty),
         failed(libc::ENOTDIR),
         failed(libc::EISDIR),
         done(),

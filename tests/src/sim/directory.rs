@@ -3,7 +3,7 @@
 use ringmain::boot::directory::{Directory, DirectoryError, ReadDirectory};
 use ringmain_shard::event::FileError;
 
-use super::disk::{Disk, EIO, ENOENT, Inode};
+use super::disk::{Disk, EIO, ENOENT, ENOTEMPTY, Inode};
 use super::random::Random;
 
 const ENOSPC: i32 = 28;
@@ -65,6 +65,7 @@ impl<'a> SimDirectory<'a> {
     fn refused(&mut self, path: &str, operation: &'static str, error: FileError) -> DirectoryError {
         let errno = match error {
             FileError::Full => return self.trouble(path, operation, Trouble::Full),
+            FileError::NotEmpty => ENOTEMPTY,
             FileError::Failed(errno) => errno,
             FileError::Short => EIO,
         };

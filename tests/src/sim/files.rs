@@ -149,6 +149,10 @@ impl World {
             Work::CreateDirectory { path } => self.disk.create_directory(&path).map(|()| FileOutcome::Done),
             Work::RemoveDirectory { path } => self.disk.remove_directory(&path).map(|()| FileOutcome::Done),
         };
+        if result == Err(FileError::NotEmpty) {
+            let what = "a partition's directory is to go and a file of the broker's own is in it".to_owned();
+            return Err(Violation { invariant: "I14", what });
+        }
         self.met.disk_full += u64::from(result == Err(FileError::Full));
         self.note("disk done", [u64::from(shard), token.0, u64::from(result.is_err())]);
         if let Some(kind) = inspections::kind_of(token) {

@@ -10,10 +10,9 @@ use crate::effect::{FileId, FileOperation, FileToken, OpenMode, WriteSync};
 use crate::event::{FileError, FileOutcome};
 use crate::store::LOG_DIRECTORY;
 
-/// What the operating system says of a missing file, of a name that is taken, and of a directory that is not empty.
+/// What the operating system says of a missing file, and of a name that is taken.
 const MISSING: FileError = FileError::Failed(2);
 const TAKEN: FileError = FileError::Failed(17);
-const NOT_EMPTY: FileError = FileError::Failed(39);
 
 /// Files, directories, and what is under way on them.
 #[derive(Clone, Debug)]
@@ -133,6 +132,12 @@ impl Disk {
         self.names.files.get(path).map(|&inode| self.inodes[inode].bytes.as_slice())
     }
 
+    /// A person puts an empty file there.
+    pub(super) fn put(&mut self, path: &str) {
+        self.inodes.push(Inode::default());
+        self.names.files.insert(path.to_owned(), self.inodes.len() - 1);
+    }
+
     /// Removes every file for which `is_kept` does not hold, for certain.
     pub(super) fn retain(&mut self, is_kept: impl Fn(&str) -> bool) {
         self.names.files.retain(|path, _| is_kept(path));
@@ -190,7 +195,7 @@ impl Disk {
             FileOperation::RemoveDirectory { path } => {
                 let within = format!("{path}/");
                 if self.names.files.keys().any(|name| name.starts_with(&within)) {
-                    return Err(NOT_EMPTY);
+                    return Err(FileError::NotEmpty);
                 }
                 self.names.directories.remove(&path);
             }

@@ -226,6 +226,34 @@ fn a_failing_disk_stops_the_store_while_it_settles() {
 }
 
 #[test]
+fn what_a_person_put_into_a_directory_is_left_there_and_told_and_all_else_goes_on() {
+    let mut node = Node::new(settle_config(), 8);
+    let (deleted, kept) = (partition_id(0, 0), partition_id(2, 0));
+    for id in [deleted, kept] {
+        fill_partition(&mut node, id, 60);
+    }
+    node.rest(1);
+    let directory = partition_directory(deleted);
+    let theirs = format!("{directory}/notes.txt");
+    node.disk.put(&theirs);
+    node.remove(deleted);
+    node.rest(1);
+    let within: Vec<_> = node.disk.paths().filter(|path| path.starts_with(&directory)).collect();
+    assert_eq!(within, [&theirs], "the broker's own files are gone");
+    let faults = core::mem::take(&mut node.faults);
+    let [StorageFault { partition, path, problem }] = &faults[..] else { panic!("{faults:?}") };
+    assert_eq!((*partition, path), (deleted, &directory));
+    assert!(problem.contains("move the directory out of the data directory"), "{problem}");
+    assert_eq!(node.stopped, None);
+    fill_partition(&mut node, kept, 60);
+    node.remove(kept);
+    fill_partition(&mut node, partition_id(3, 0), 60);
+    node.rest(1);
+    node.check_at_rest();
+    assert!(!node.disk.paths().any(|path| path.starts_with(&partition_directory(kept))), "as ever");
+}
+
+#[test]
 fn a_partition_goes_with_the_strays_beside_its_segments() {
     let id = partition_id(0, 0);
     let mut partition = Partition::new(id, LeaderEpoch(0));

@@ -33,7 +33,7 @@ pub(super) const EIO: i32 = 5;
 const EEXIST: i32 = 17;
 const ENOTDIR: i32 = 20;
 const EISDIR: i32 = 21;
-const ENOTEMPTY: i32 = 39;
+pub(super) const ENOTEMPTY: i32 = 39;
 
 /// A file on the disk, whatever its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ringmain_shard::event::FileError;
 
-use super::{EEXIST, EISDIR, ENOENT, ENOTDIR, ENOTEMPTY, Inode};
+use super::{EEXIST, EISDIR, ENOENT, ENOTDIR, Inode};
 use crate::sim::random::Random;
 
 /// All names.
@@ -88,7 +88,7 @@ impl Names {
             None => Err(FileError::Failed(ENOENT)),
             Some(Node::File(_)) => Err(FileError::Failed(ENOTDIR)),
             Some(Node::Directory(place)) if !self.directories[place].cached.is_empty() => {
-                Err(FileError::Failed(ENOTEMPTY))
+                Err(FileError::NotEmpty)
             }
             Some(Node::Directory(_)) => self.take(path),
         }
