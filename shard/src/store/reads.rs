@@ -1,8 +1,10 @@
 //! What readers get: slices of memory at once, or batches out of segments after a while.
 
 use bytes::Bytes;
+use ringmain_wal::names::segment_file_name;
 use ringmain_wal::segment::IndexBuilder;
 use ringmain_wal::state::SegmentExtent;
+use ringmain_wire::batch::Batches;
 use ringmain_wire::ids::{Offset, PartitionId, TimestampMs};
 use ringmain_wire::native::errors::ErrorCode;
 
@@ -144,7 +146,7 @@ impl Store {
         let result = match result {
             // What was read may be void.
             Ok(_) if !is_current => Err(ErrorCode::OffsetOutOfRange),
-            Ok(ReadResult::Batches(bytes)) => Ok(Found::Batches(bytes)),
+            Ok(ReadResult::Batches(bytes)) => self.prove_epochs(id, base, bytes).map(Found::Batches),
             Ok(ReadResult::Found(found)) => Ok(Found::Time(found)),
             Ok(ReadResult::Batch(base)) => Ok(Found::Batch(base)),
             // The file may be gone for good reason.
@@ -162,6 +164,32 @@ impl Store {
             )),
         };
         Some(ReadCompletion { ticket, base, result })
+    }
+
+    /// The batches at the front of `bytes` that name the leader under which they were appended: no checksum covers that.
+    fn prove_epochs(&mut self, id: PartitionId, base: Offset, bytes: Bytes) -> Result<Bytes, ErrorCode> {
+        let Some(partition) = self.partition(id) else { return Ok(bytes) };
+        let mut proved_bytes = 0;
+        let mut damage = None;
+        for (header, batch) in Batches::new(&bytes).map_while(Result::ok) {
+            match partition.epochs().at(header.base_offset) {
+                Some(led) if led != header.leader_epoch => {
+                    damage = Some((header.base_offset, header.leader_epoch, led));
+                    break;
+                }
+                _ => proved_bytes += batch.len(),
+            }
+        }
+        match damage {
+            Some((offset, found, led)) if proved_bytes == 0 => {
+                let problem = format!(
+                    "damaged: the batch at offset {offset} names leader epoch {found}, but epoch {led} led there; \
+                     records there are not served"
+                );
+                Err(self.note_fault(id, segment_file_name(id, base), problem))
+            }
+            _ => Ok(bytes.slice(..proved_bytes)),
+        }
     }
 
     pub(super) fn note_fault(&mut self, partition: PartitionId, path: String, problem: String) -> ErrorCode {

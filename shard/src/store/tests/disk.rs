@@ -138,6 +138,13 @@ impl Disk {
         self.names.files.insert(path.to_owned(), self.inodes.len() - 1);
     }
 
+    /// Flips the lowest bit of a byte of a file, which has lain there for long.
+    pub(super) fn flip(&mut self, path: &str, position: usize) {
+        let inode = &mut self.inodes[self.names.files[path]];
+        inode.bytes[position] ^= 1;
+        inode.synced = inode.bytes.clone();
+    }
+
     /// Removes every file for which `is_kept` does not hold, for certain.
     pub(super) fn retain(&mut self, is_kept: impl Fn(&str) -> bool) {
         self.names.files.retain(|path, _| is_kept(path));

@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use ringmain_wal::group::Generation;
 use ringmain_wal::names::{index_file_name, partition_directory, segment_file_name};
+use ringmain_wire::batch::Batches;
 use ringmain_wire::ids::{PartitionIndex, TopicId};
 
 use super::*;
@@ -274,4 +275,27 @@ fn a_partition_goes_with_the_strays_beside_its_segments() {
     }
     let (index, data) = (index_file_name(id, Offset(7)), segment_file_name(id, Offset(7)));
     assert_eq!(removed, [index, data, partition_directory(id)], "the directory is empty when it goes");
+}
+
+#[test]
+fn a_batch_that_names_another_leader_than_led_is_never_served() {
+    const LEADER_EPOCH: usize = 12;
+    let id = partition_id(0, 0);
+    let mut node = Node::new(settle_config(), 4);
+    fill(&mut node, 400);
+    node.rest(1);
+    node.crash(true);
+    let extent = node.store.partition(id).unwrap().segments().extents()[0];
+    let path = segment_file_name(id, extent.base);
+    let batches: Vec<_> = Batches::new(node.disk.read(&path).unwrap()).take(3).map(Result::unwrap).collect();
+    let (first_bytes, third) = (batches[0].1.len(), batches[2].0.base_offset);
+    let second = batches[1].0.base_offset;
+    node.disk.flip(&path, first_bytes + LEADER_EPOCH + 3);
+    let Ok(Found::Batches(before)) = node.find_in_segment(id, extent.base) else { panic!("it is intact") };
+    assert_eq!(before.len(), first_bytes, "what stands before it is");
+    assert_eq!(node.find_in_segment(id, second), Err(ErrorCode::PartitionDamaged));
+    let fault = node.store.poll_fault().unwrap();
+    assert_eq!((fault.partition, fault.path), (id, path));
+    assert!(fault.problem.contains(&format!("the batch at offset {second} names leader epoch")));
+    assert!(matches!(node.find_in_segment(id, third), Ok(Found::Batches(_))));
 }

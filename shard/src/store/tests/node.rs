@@ -366,12 +366,18 @@ impl Node {
     }
 
     fn read_segment(&mut self, id: PartitionId, offset: Offset) -> Bytes {
+        match self.find_in_segment(id, offset) {
+            Ok(Found::Batches(bytes)) => bytes,
+            other => panic!("{id} at {offset}: {other:?}"),
+        }
+    }
+
+    /// What comes of a read from a segment.
+    pub(super) fn find_in_segment(&mut self, id: PartitionId, offset: Offset) -> Result<Found, ErrorCode> {
         let mut effects: Effects<()> = Vec::new();
         self.store.read_segment(Ticket(0), id, offset, 5_000, &mut effects).unwrap();
         self.carry(effects);
-        let ReadCompletion { result, .. } = self.read_done();
-        let Ok(Found::Batches(bytes)) = result else { panic!("{id} at {offset}: {result:?}") };
-        bytes
+        self.read_done().result
     }
 
     fn read_done(&mut self) -> ReadCompletion {
