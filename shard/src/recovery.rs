@@ -132,6 +132,10 @@ impl Recovery {
                 if let Some(gap) = self.gaps.get_mut(&id) {
                     gap.behind.retain(|batch| batch.next_offset() <= head.offset);
                     gap.end = gap.end.min(head.offset);
+                    if let Some((log_start, _)) = &mut gap.log_start {
+                        // What is appended behind the cut is not let go.
+                        *log_start = head.offset.min(*log_start);
+                    }
                 }
                 // Of a damaged one too: its files may be gone.
                 if let Some(partition) = self.partitions.get_mut(&id) {
@@ -141,7 +145,8 @@ impl Recovery {
             }
             EntryKind::LogStart => {
                 if let Some(gap) = self.gaps.get_mut(&id) {
-                    gap.log_start = Some((head.offset, place));
+                    let moved = gap.log_start.map_or(head.offset, |(before, _)| before.max(head.offset));
+                    gap.log_start = Some((moved, place));
                 } else if let Some(partition) = self.partitions.get_mut(&id) {
                     partition.move_log_start(head.offset, place);
                 }

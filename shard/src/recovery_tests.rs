@@ -218,6 +218,44 @@ fn a_log_start_before_its_state_is_kept() {
 }
 
 #[test]
+fn a_log_start_behind_a_gap_falls_to_a_later_cut_and_to_nothing_else() {
+    for (cut, again, expected) in
+        [(None, None, (7, 8, false)), (None, Some(5), (7, 8, false)), (Some(6), None, (6, 10, false))]
+    {
+        let mut recovery = Recovery::default();
+        put(&mut recovery, EntryKind::Append, 6, 5);
+        recovery.apply(place_at(6), &head(EntryKind::LogStart, 0, 7, 0), Bytes::new(), 0);
+        if let Some(offset) = again {
+            recovery.apply(place_at(7), &head(EntryKind::LogStart, 0, offset, 0), Bytes::new(), 0);
+        }
+        if let Some(offset) = cut {
+            recovery.apply(place_at(7), &head(EntryKind::Truncate, 0, offset, 0), Bytes::new(), 0);
+            put(&mut recovery, EntryKind::Append, offset, 8);
+            put(&mut recovery, EntryKind::Append, offset + 2, 9);
+        }
+        put_state(&mut recovery, 0, (6, 6), false, 10);
+        assert_eq!(found(recovery), expected, "cut at {cut:?}");
+    }
+}
+
+#[test]
+fn batches_carried_behind_a_state_that_starts_above_them_are_let_go() {
+    let mut recovery = Recovery::default();
+    put_state(&mut recovery, 5, (0, 6), false, 1);
+    for offset in [0, 2, 4] {
+        put(&mut recovery, EntryKind::Carried, offset, 2);
+    }
+    let partition = &recovery.partitions[&id(0)];
+    assert_eq!((partition.tail().start(), partition.settled_end()), (Some(Offset(4)), Offset(4)));
+    assert_eq!(partition.needed_place(), Some(place_at(1)), "what brought them there is needed all the same");
+    recovery.apply(place_at(3), &head(EntryKind::Truncate, 0, 5, 0), Bytes::new(), 0);
+    put(&mut recovery, EntryKind::Append, 5, 4);
+    let partition = &recovery.partitions[&id(0)];
+    assert_eq!((partition.tail().start(), partition.settled_end()), (Some(Offset(5)), Offset(5)));
+    assert_eq!(found(recovery), (5, 7, false));
+}
+
+#[test]
 fn states_before_and_after_a_cut_say_what_is_left() {
     let mut recovery = Recovery::default();
     put_state(&mut recovery, 0, (6, 6), false, 1);

@@ -272,6 +272,13 @@ impl Partition {
     pub fn truncate(&mut self, cut: Offset, place: LogPlace) -> Vec<SegmentExtent> {
         self.needed.note(place);
         self.truncations += 1;
+        if let Some(batch) = self.tail.from(cut).next()
+            && batch.base_offset < cut
+            && batch.next_offset > self.settled_durably
+        {
+            // Of a batch that is cut at the log start replay has to meet the part below, or it would seem to be missing.
+            self.needed.note_batch(batch.place, batch.next_offset);
+        }
         self.tail.truncate(cut);
         while self.gathering.back().is_some_and(|batch| batch.base_offset >= cut) {
             self.gathering.pop_back();
@@ -307,6 +314,17 @@ impl Partition {
     pub fn move_log_start(&mut self, offset: Offset, place: LogPlace) -> Vec<SegmentExtent> {
         self.needed.note(place);
         self.log_start = self.log_start.max(offset.min(self.high_watermark));
+        self.let_go_below_log_start();
+        let open = self.segments.open().map(|open| open.base);
+        let gone = self.segments.drop_below(self.log_start);
+        if gone.last().is_some_and(|last| Some(last.base) == open) {
+            self.truncations += 1;
+        }
+        gone
+    }
+
+    /// Batches in memory that lie below the log start go.
+    fn let_go_below_log_start(&mut self) {
         while let Some(batch) = self.tail.pop_below(self.log_start) {
             if batch.next_offset > self.settled_durably {
                 // Replay has to meet it, or what follows would seem to leave a gap.
@@ -318,12 +336,6 @@ impl Partition {
                 self.settled_end = batch.next_offset;
             }
         }
-        let open = self.segments.open().map(|open| open.base);
-        let gone = self.segments.drop_below(self.log_start);
-        if gone.last().is_some_and(|last| Some(last.base) == open) {
-            self.truncations += 1;
-        }
-        gone
     }
 
     /// What a `State` entry says now.

@@ -34,6 +34,8 @@ impl Partition {
             charge,
             place,
         });
+        // A state may have moved the log start before the batches that were carried behind it.
+        self.let_go_below_log_start();
     }
 
     /// Everything below the state's end lies in segments. Batches that the log gave so far go on from there, or are below.
@@ -64,6 +66,7 @@ impl Partition {
         self.producers_settled.absorb(&self.producers, settled_end..settled_upto);
         self.rebuild_producers();
         self.needed.logged(place);
+        self.let_go_below_log_start();
         self.damaged = is_read_only;
     }
 

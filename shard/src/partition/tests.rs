@@ -142,6 +142,19 @@ fn a_cut_and_a_log_start_are_needed_until_a_later_state_tells_of_them() {
 }
 
 #[test]
+fn a_batch_that_is_cut_at_the_log_start_is_needed_until_a_later_state_ends_there() {
+    let mut partition = partition(4, 4);
+    partition.settled(extent(0, 4));
+    log_state(&mut partition, 10);
+    partition.move_log_start(Offset(5), place(11));
+    partition.truncate(partition.cut_at(Offset(0)).unwrap(), place(12));
+    assert_eq!((partition.log_start(), partition.end()), (Offset(5), Offset(5)));
+    assert_eq!(partition.needed_place(), Some(place(2)), "the state does not reach as far as the cut");
+    assert_eq!(log_state(&mut partition, 20).settled_end, Offset(5));
+    assert_eq!(partition.needed_place(), Some(place(20)));
+}
+
+#[test]
 fn a_state_logged_before_a_cut_settles_nothing_behind_it() {
     let mut partition = partition(3, 3);
     partition.settled(extent(0, 6));

@@ -207,6 +207,36 @@ fn a_full_disk_holds_settling_up_and_loses_nothing() {
 }
 
 #[test]
+fn a_log_start_among_carried_batches_is_settled_by_the_next_start() {
+    let mut node = Node::new(settle_config(), 10);
+    let id = partition_id(1, 0);
+    let starts_with = |node: &Node| node.store.partition(id).unwrap().tail().start();
+    for _ in 0..10 {
+        node.produce(id, 2, 0).unwrap();
+    }
+    node.rest(1);
+    node.crash(false);
+    // The first window of a start carries them all, behind a state that knows where they will start.
+    node.move_log_start(id, Offset(13));
+    node.rest(1);
+    assert!(node.store.counters().carried > 0, "{:?}", node.store.counters());
+    for loses_power in [false, true] {
+        node.crash(loses_power);
+        assert_eq!(starts_with(&node), Some(Offset(12)), "the batch that holds the log start");
+        node.rest(1);
+        assert!(!node.store.rests_on_former_logs());
+        node.check_at_rest();
+    }
+    node.truncate(id, Offset(0));
+    node.produce(id, 2, 0).unwrap();
+    node.rest(1);
+    node.crash(true);
+    assert_eq!(starts_with(&node), Some(Offset(13)));
+    node.rest(1);
+    node.check_at_rest();
+}
+
+#[test]
 fn a_failing_disk_stops_the_store_while_it_settles() {
     let mut node = Node::new(settle_config(), 3);
     let is_settled_into = |operation: &FileOperation| matches!(operation, FileOperation::Open { path, .. } if path.starts_with("partitions/"));

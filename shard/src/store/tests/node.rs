@@ -157,20 +157,13 @@ impl Node {
         Ok(())
     }
 
-    /// Cuts a partition where the batch begins that holds `offset`. Not through a batch, not while the log start moves there,
-    /// and not while something rests on former logs.
+    /// Cuts a partition where the batch begins that holds `offset`, or at the log start if that lies above.
     pub(super) fn truncate(&mut self, id: PartitionId, offset: Offset) {
         let Some(partition) = self.store.partition(id) else { return };
         let expected = self.history.newest().get(&id);
         let within =
             expected.map_or(Offset::ZERO, |expected| expected.batch_start(offset)).max(partition.log_start());
         let cut = if offset <= partition.log_start() { partition.log_start() } else { within };
-        let start = expected.map_or(Offset::ZERO, |expected| expected.log_start);
-        let meets_log_start = start > partition.log_start() && start >= cut;
-        let is_early = self.store.rests_on_former_logs();
-        if is_early || meets_log_start || expected.is_some_and(|expected| expected.batch_start(cut) < cut) {
-            return;
-        }
         if let Some(found) = partition.cut_at(offset) {
             assert_eq!(found, cut, "{id} at {offset}");
         }
