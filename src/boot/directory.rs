@@ -63,6 +63,12 @@ pub trait Directory: ReadDirectory {
     /// When that failed.
     fn truncate(&mut self, path: &str, bytes: u64) -> Result<(), DirectoryError>;
 
+    /// Gives the file `path` a second name in its directory, durably; done as well where that name is taken.
+    ///
+    /// # Errors
+    /// When that failed.
+    fn link(&mut self, path: &str, second: &str) -> Result<(), DirectoryError>;
+
     /// Makes sure that there is no file `path`, durably.
     ///
     /// # Errors

@@ -279,6 +279,14 @@ impl Directory for DataDirectory {
         cut().map_err(|error| self.failed(path, "cut", &error))
     }
 
+    fn link(&mut self, path: &str, second: &str) -> Result<(), DirectoryError> {
+        let linked = match fs::hard_link(self.root.join(path), self.root.join(second)) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            linked => linked,
+        };
+        linked.and_then(|()| self.sync_parent(second)).map_err(|error| self.failed(path, "link", &error))
+    }
+
     fn remove(&mut self, path: &str) -> Result<(), DirectoryError> {
         self.open = None;
         let removed =

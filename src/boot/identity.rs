@@ -70,10 +70,20 @@ pub(super) fn begin_generation(
     Ok(superblock)
 }
 
+/// A log, or a partition's directory: there is none in a directory that is as good as new.
+pub(super) fn find_data(directory: &mut dyn ReadDirectory) -> Result<Option<String>, DirectoryError> {
+    for path in DIRECTORIES {
+        if let Some(name) = directory.list(path)?.first() {
+            return Ok(Some(format!("{path}/{name}")));
+        }
+    }
+    Ok(None)
+}
+
 fn create(directory: &mut dyn Directory, options: BootOptions) -> Result<Superblock, BootError> {
-    if let Some(stranger) = directory.list(ringmain_shard::store::LOG_DIRECTORY)?.first() {
+    if let Some(path) = find_data(directory)? {
         return Err(BootError::Identity(format!(
-            "the data directory has logs ({stranger}) but no superblock; restore it, or use another --data-dir"
+            "the data directory holds data ({path}) but no superblock; restore it, or use another --data-dir"
         )));
     }
     for path in DIRECTORIES {

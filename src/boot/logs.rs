@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use ringmain_wal::block::{aligned_zeroes, round_up};
-use ringmain_wal::checkpoint::{self, Checkpoint, CheckpointError, LogExtent};
-use ringmain_wal::group::{Generation, Sequence};
+use ringmain_wal::checkpoint::{self, Checkpoint, LogExtent};
+use ringmain_wal::group::{Generation, LogId, Sequence};
 use ringmain_wal::names::log_file_name;
 
 use super::BootError;
@@ -41,7 +41,6 @@ pub(super) fn load_checkpoint(directory: &mut dyn Directory) -> Result<Checkpoin
             save_checkpoint(directory, &checkpoint)?;
             Ok(checkpoint)
         }
-        Err(CheckpointError::Empty) => Ok(Checkpoint::default()),
         Err(error) => Err(BootError::Checkpoint(error)),
     }
 }
@@ -62,9 +61,16 @@ pub(super) fn note_ends(
     directory: &mut dyn Directory,
     known: Checkpoint,
     logs: &[ReplayedLog],
+    missing: &[(Generation, LogId)],
     serving: Generation,
 ) -> Result<FormerLogs, BootError> {
-    let mut extents: Vec<LogExtent> = Vec::new();
+    let is_noted = |&(generation, log): &(Generation, LogId)| {
+        known.logs.iter().any(|extent| (extent.generation, extent.log) == (generation, log))
+    };
+    // A start that comes before the damage has been logged must meet it again.
+    let newly_missing = missing.iter().copied().filter(|missing| !is_noted(missing));
+    let mut extents: Vec<LogExtent> =
+        newly_missing.map(|(generation, log)| LogExtent { generation, log, last: Sequence::ZERO }).collect();
     for ReplayedLog { generation, log, report, .. } in logs {
         let former = known.logs.iter().find(|extent| (extent.generation, extent.log) == (*generation, *log));
         let last = report.last_sequence.max(former.map_or(Sequence::ZERO, |extent| extent.last));

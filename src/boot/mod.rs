@@ -216,7 +216,7 @@ pub fn boot(
     for path in &found.unneeded {
         directory.remove(path)?;
     }
-    let Replayed { mut recovered, mut report, logs } =
+    let Replayed { mut recovered, mut report, logs, missing } =
         replay_logs(directory, &before, &known, &found.needed)?;
     write_unvouched(directory, &logs)?;
     report.settled = segments::relieve(directory, &mut recovered, options.tail_bytes_max, options.now)?;
@@ -238,7 +238,7 @@ pub fn boot(
     let damaged = partitions.iter().flatten().filter(|partition| partition.is_damaged());
     let damaged = damaged.map(Partition::id).collect();
     let serving = Generation(before.generation.0.saturating_add(1));
-    let former_logs = note_ends(directory, known, &logs, serving)?;
+    let former_logs = note_ends(directory, known, &logs, &missing, serving)?;
     let superblock = identity::begin_generation(directory, &before, options.shards)?;
     Ok(Booted { superblock, catalog, partitions, damaged, report, former_logs })
 }

@@ -30,6 +30,8 @@ pub(super) struct Replayed {
     pub(super) recovered: Recovered,
     pub(super) report: BootReport,
     pub(super) logs: Vec<ReplayedLog>,
+    /// Logs that should be there and of which there is no file.
+    pub(super) missing: Vec<(Generation, LogId)>,
 }
 
 /// What one log gave.
@@ -89,16 +91,21 @@ pub(super) fn replay_logs(
 ) -> Result<Replayed, BootError> {
     let mut recovery = Recovery::default();
     let mut report = BootReport::default();
-    let mut logs = Vec::new();
+    let (mut logs, mut missing) = (Vec::new(), Vec::new());
     let noted = known.logs.iter().filter(|extent| extent.generation >= known.oldest_generation);
-    let names: BTreeSet<(Generation, LogId)> =
-        found.keys().copied().chain(noted.map(|extent| (extent.generation, extent.log))).collect();
+    let names: BTreeSet<(Generation, LogId)> = found
+        .keys()
+        .copied()
+        .chain(noted.map(|extent| (extent.generation, extent.log)))
+        .chain(sole_logs(before, known))
+        .collect();
     for (generation, log) in names {
         let extent = known.logs.iter().find(|extent| (extent.generation, extent.log) == (generation, log));
         let served_upto = extent.map(|extent| extent.last).filter(|last| *last > Sequence::ZERO);
         let name = LogName { generation: generation.0, log: log.0 };
         let Some(files) = found.get(&(generation, log)) else {
-            // Served by a former start, and gone since.
+            // Written by a former start, and gone since.
+            missing.push((generation, log));
             let rot = Rot {
                 file: 0,
                 position: 0,
@@ -123,7 +130,15 @@ pub(super) fn replay_logs(
         report.rot.extend(replayed.report.rot.iter().map(|rot| (name, rot.clone())));
         logs.push(replayed);
     }
-    Ok(Replayed { recovered: recovery.finish(), report, logs })
+    Ok(Replayed { recovered: recovery.finish(), report, logs, missing })
+}
+
+/// The logs of the last start once everything rests on them alone: each of its shards has one, however little it says.
+fn sole_logs(before: &Superblock, known: &Checkpoint) -> impl Iterator<Item = (Generation, LogId)> {
+    let is_alone = before.generation > Generation(0) && known.oldest_generation == before.generation;
+    let shards = if is_alone { before.shards } else { 0 };
+    let generation = before.generation;
+    (0..shards).map(move |shard| (generation, LogId(shard)))
 }
 
 fn replay_log(

@@ -12,7 +12,7 @@ use ringmain_shard::recovery::Recovered;
 use ringmain_shard::store::settle::job::{SettleJob, Settled};
 use ringmain_wal::names::{
     PARTITIONS_DIRECTORY, SegmentPart, parse_partition_directory, parse_segment_name, partition_directory,
-    segment_file_name,
+    segment_file_name, stray_file_name,
 };
 use ringmain_wal::segment::{Scan, ScanEnd};
 use ringmain_wire::ids::{Offset, PartitionId, TimestampMs};
@@ -82,8 +82,8 @@ pub(super) fn check<'a>(
 }
 
 /// Removes partitions that are no longer there, and files of the others that none of their segments names: a crash came
-/// before they were, or before they were removed. A damaged partition keeps such files for whoever repairs it, and notes
-/// them.
+/// before they were, or before they were removed. A damaged partition keeps what batches such files hold for whoever repairs
+/// it, out of the way of the segments to come, and notes them.
 pub(super) fn sweep<'a>(
     directory: &mut dyn Directory,
     partitions: impl Iterator<Item = &'a mut Partition>,
@@ -94,19 +94,38 @@ pub(super) fn sweep<'a>(
         living.get(&id).is_some_and(|partition| partition.segments().based(base).is_some())
     };
     for Unnamed { partition: id, path, files } in find_unnamed(directory, &is_named)? {
-        let partition = living.get_mut(&id).map(|partition| &mut **partition);
-        if partition.as_ref().is_none_or(|partition| !partition.is_damaged()) {
-            files.iter().try_for_each(|(_, file)| directory.remove(file))?;
-        }
-        match partition {
+        match living.get_mut(&id) {
             Some(partition) if partition.is_damaged() => {
-                partition.note_strays(files.iter().map(|(base, _)| *base).collect());
+                let strays = put_aside(directory, id, &files)?;
+                partition.note_strays(strays.into_iter().collect());
             }
-            Some(_) => {}
-            None => directory.remove_directory(&path)?,
+            Some(_) => files.iter().try_for_each(|file| directory.remove(&file.path))?,
+            None => {
+                files.iter().try_for_each(|file| directory.remove(&file.path))?;
+                directory.remove_directory(&path)?;
+            }
         }
     }
     Ok(())
+}
+
+/// Gives files of batches names that no segment has; gives the bases of all that lie aside. What was put aside first stays:
+/// a file that has come in its old place since was settled from what the log still holds.
+fn put_aside(
+    directory: &mut dyn Directory,
+    id: PartitionId,
+    files: &[UnnamedFile],
+) -> Result<BTreeSet<Offset>, BootError> {
+    for UnnamedFile { base, part, path } in files {
+        match part {
+            SegmentPart::Data => directory.link(path, &stray_file_name(id, *base))?,
+            SegmentPart::Index => {}
+            SegmentPart::Stray => continue,
+        }
+        directory.remove(path)?;
+    }
+    let batches = files.iter().filter(|file| file.part != SegmentPart::Index);
+    Ok(batches.map(|file| file.base).collect())
 }
 
 /// What lies in a partition's directory and is no segment of the partition.
@@ -114,8 +133,14 @@ pub(super) struct Unnamed {
     pub(super) partition: PartitionId,
     /// The directory.
     pub(super) path: String,
-    /// Bases and paths of the files.
-    pub(super) files: Vec<(Offset, String)>,
+    pub(super) files: Vec<UnnamedFile>,
+}
+
+/// A file that nobody names.
+pub(super) struct UnnamedFile {
+    pub(super) base: Offset,
+    pub(super) part: SegmentPart,
+    pub(super) path: String,
 }
 
 /// All directories of partitions, each with the files in it that nobody names; `is_named` says whether somebody does.
@@ -132,12 +157,11 @@ pub(super) fn find_unnamed(
         let mut files = Vec::new();
         for file in directory.list(&path)? {
             let file_path = format!("{path}/{file}");
-            let Some((base, _part @ (SegmentPart::Data | SegmentPart::Index))) = parse_segment_name(&file)
-            else {
+            let Some((base, part)) = parse_segment_name(&file) else {
                 return Err(BootError::Stranger { path: file_path, expected: "a segment" });
             };
-            if !is_named(partition, base) {
-                files.push((base, file_path));
+            if part == SegmentPart::Stray || !is_named(partition, base) {
+                files.push(UnnamedFile { base, part, path: file_path });
             }
         }
         found.push(Unnamed { partition, path, files });

@@ -55,8 +55,7 @@ enum Step {
 
 impl FormerLogRemoval {
     pub(super) fn new(logs: FormerLogs, shards: u16) -> Self {
-        let step = if logs.paths.is_empty() { Step::Done } else { Step::Waiting };
-        Self { logs, shards, step }
+        Self { logs, shards, step: Step::Waiting }
     }
 
     /// Another shard rests on them no longer.
@@ -105,9 +104,10 @@ impl FormerLogRemoval {
 }
 
 impl ShardHost {
-    /// Tells shard 0 once that nothing here rests on logs of former starts.
+    /// Tells shard 0 once that nothing here rests on logs of former starts, and that there is a log of this one: the
+    /// checkpoint will say that it has to be there.
     pub(super) fn poll_former_logs(&mut self, effects: &mut Effects<Mail>) {
-        if self.told_former_logs || self.store.rests_on_former_logs() {
+        if self.told_former_logs || self.store.rests_on_former_logs() || !self.store.is_ready() {
             return;
         }
         self.told_former_logs = true;

@@ -45,13 +45,15 @@ fn directory_name(PartitionId { topic, index }: PartitionId) -> String {
     format!("{topic}-{index}")
 }
 
-/// The two files of a segment.
+/// The files of a segment, and what may be left of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SegmentPart {
     /// The batches.
     Data,
     /// Where to find them.
     Index,
+    /// Batches that no segment of their partition holds, kept for whoever repairs it.
+    Stray,
 }
 
 /// Where the segment of a partition that begins at `base` lies: `partitions/…-12/00000000000000004711.log`.
@@ -66,14 +68,22 @@ pub fn index_file_name(partition: PartitionId, base: Offset) -> String {
     format!("{}/{}", partition_directory(partition), segment_name(base, SegmentPart::Index))
 }
 
+/// Where a file of batches is kept that begins at `base` and that no segment of its damaged partition is:
+/// `partitions/…-12/00000000000000004711.stray`. Out of the way: a segment that begins there may come.
+#[must_use]
+pub fn stray_file_name(partition: PartitionId, base: Offset) -> String {
+    format!("{}/{}", partition_directory(partition), segment_name(base, SegmentPart::Stray))
+}
+
 /// The file of a segment that has this name within its partition's directory; `None` for anything that
-/// [`segment_file_name`] and [`index_file_name`] would not have written.
+/// [`segment_file_name`], [`index_file_name`] and [`stray_file_name`] would not have written.
 #[must_use]
 pub fn parse_segment_name(name: &str) -> Option<(Offset, SegmentPart)> {
     let (stem, extension) = name.split_once('.')?;
     let part = match extension {
         "log" => SegmentPart::Data,
         "index" => SegmentPart::Index,
+        "stray" => SegmentPart::Stray,
         _ => return None,
     };
     let base = Offset(stem.parse().ok().filter(|&base: &i64| base >= 0)?);
@@ -84,6 +94,7 @@ fn segment_name(base: Offset, part: SegmentPart) -> String {
     let extension = match part {
         SegmentPart::Data => "log",
         SegmentPart::Index => "index",
+        SegmentPart::Stray => "stray",
     };
     // An offset has at most 19 digits; 20 are Kafka's width.
     format!("{base:020}.{extension}")
@@ -131,6 +142,12 @@ mod tests {
         assert_eq!(partition_directory(partition(12)), directory);
         let segment = segment_file_name(partition(12), Offset(4711));
         assert_eq!(segment, format!("{directory}/00000000000000004711.log"));
+        let stray = stray_file_name(partition(12), Offset(4711));
+        assert_eq!(stray, format!("{directory}/00000000000000004711.stray"));
+        assert_eq!(
+            parse_segment_name("00000000000000004711.stray"),
+            Some((Offset(4711), SegmentPart::Stray))
+        );
         let index = index_file_name(partition(12), Offset(4711));
         assert_eq!(index, format!("{directory}/00000000000000004711.index"));
 

@@ -93,7 +93,7 @@ impl Partition {
         self.damaged = true;
     }
 
-    /// Files with these bases lie beside its segments and are none of them; they go when the partition does.
+    /// Files with these bases lie aside and are none of its segments; they go when the partition does.
     pub fn note_strays(&mut self, strays: Vec<Offset>) {
         self.segments.note_strays(strays);
     }

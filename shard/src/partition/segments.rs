@@ -10,7 +10,7 @@ pub struct Segments {
     /// Whether the last one may grow. Never one that a former start wrote, nor one that was cut: what stands behind the
     /// bytes that count in it is never written over.
     is_last_open: bool,
-    /// Bases of files beside them that are no segment of the partition.
+    /// Bases of files that were put aside because they are none of them.
     strays: Vec<Offset>,
 }
 
@@ -25,7 +25,7 @@ impl Segments {
         &self.extents
     }
 
-    /// Bases of files beside them that are no segment of the partition: left where they are in a damaged one, for whoever
+    /// Bases of files that were put aside because they are no segment of the partition, which is damaged: for whoever
     /// repairs it.
     pub fn strays(&self) -> &[Offset] {
         &self.strays

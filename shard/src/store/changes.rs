@@ -22,11 +22,11 @@ impl Store {
         self.woken.extend(gone.watchers);
         if let Ok(sequence) = self.commit.append_entry(id, PartitionChange::PartitionDrop) {
             self.pending.push_void(sequence);
-            if gone.has_directory || !gone.begun.is_empty() {
-                let named = gone.partition.segments().extents().iter().map(|extent| extent.base);
-                let bases = named.chain(gone.begun.iter().copied()).collect();
-                self.removal.promise(sequence, Void::Partition(id, bases));
-            }
+            let named = gone.partition.segments().extents().iter().map(|extent| extent.base);
+            let segments = named.chain(gone.begun.iter().copied()).collect();
+            let strays = gone.partition.segments().strays().to_vec();
+            // Its directory may be there although nothing is known to lie in it.
+            self.removal.promise(sequence, Void::Partition { id, segments, strays });
         }
         self.reading.forget(id, None, effects);
         self.free.push(slot);

@@ -434,14 +434,13 @@ impl Store {
     fn insert(&mut self, partition: Partition) {
         let id = partition.id();
         let has_directory = !partition.segments().extents().is_empty();
-        let begun = partition.segments().strays().iter().copied().collect();
         let resident = Some(Resident {
             partition,
             watchers: Vec::new(),
             limits: PartitionLimits::default(),
             truncated: None,
             has_directory,
-            begun,
+            begun: BTreeSet::new(),
             open_index: None,
         });
         let slot = self.free.pop().unwrap_or_else(|| {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use ringmain_wal::group::Sequence;
-use ringmain_wal::names::{index_file_name, partition_directory, segment_file_name};
+use ringmain_wal::names::{index_file_name, partition_directory, segment_file_name, stray_file_name};
 use ringmain_wire::ids::{Offset, PartitionId};
 
 use crate::effect::{Effect, Effects, FileOperation};
@@ -30,8 +30,8 @@ pub(super) struct Removal {
 pub(super) enum Void {
     /// Segments of a partition.
     Segments(PartitionId, Vec<Offset>),
-    /// A partition with all its segments.
-    Partition(PartitionId, Vec<Offset>),
+    /// A partition with all its segments, and what of former ones was put aside.
+    Partition { id: PartitionId, segments: Vec<Offset>, strays: Vec<Offset> },
     /// Files of the log.
     LogFiles(Vec<String>),
 }
@@ -56,8 +56,11 @@ impl Removal {
     pub(super) fn remove(&mut self, void: Void) {
         match void {
             Void::Segments(id, bases) => self.push_segments(id, &bases),
-            Void::Partition(id, bases) => {
-                self.push_segments(id, &bases);
+            Void::Partition { id, segments, strays } => {
+                self.push_segments(id, &segments);
+                for base in strays {
+                    self.push(Some(id), FileOperation::Remove { path: stray_file_name(id, base) });
+                }
                 self.push(Some(id), FileOperation::RemoveDirectory { path: partition_directory(id) });
             }
             Void::LogFiles(paths) => {
@@ -75,7 +78,7 @@ impl Removal {
     pub(super) fn concerns(&self, partition: PartitionId) -> bool {
         self.partitions.contains_key(&partition)
             || self.promised.iter().any(|(_, void)| match void {
-                Void::Segments(id, _) | Void::Partition(id, _) => *id == partition,
+                Void::Segments(id, _) | Void::Partition { id, .. } => *id == partition,
                 Void::LogFiles(_) => false,
             })
     }

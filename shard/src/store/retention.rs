@@ -2,9 +2,11 @@
 
 use core::time::Duration;
 
+use ringmain_wal::state::SegmentExtent;
 use ringmain_wire::ids::{Offset, PartitionId, TimestampMs};
 
 use crate::partition::Partition;
+use crate::partition::tail::TailBatch;
 use crate::time::{Mono, Now};
 
 use super::{PartitionLimits, Store};
@@ -55,17 +57,22 @@ fn start_wanted(partition: &Partition, limits: &PartitionLimits, now: TimestampM
     by_age.max(by_size).filter(|&start| start > partition.log_start())
 }
 
-/// Behind the last of the oldest records that are all older than `age_ms`.
+/// Behind the last of the oldest records that are all older than `age_ms`. Where none of them has a time, a segment is as old
+/// as its file (Kafka takes the time of its last change), and what lies in no segment yet stays.
 fn first_younger(partition: &Partition, age_ms: u64, now: TimestampMs) -> Option<Offset> {
     let age_ms = i64::try_from(age_ms).unwrap_or(i64::MAX);
     let is_old = |newest: TimestampMs| now.get().saturating_sub(newest.get()) > age_ms;
+    let newest_in = |extent: &SegmentExtent| {
+        if extent.max_timestamp.get() < 0 { extent.created } else { extent.max_timestamp }
+    };
     let extents = partition.segments().extents();
-    let old = extents.iter().take_while(|extent| is_old(extent.max_timestamp)).count();
+    let old = extents.iter().take_while(|extent| is_old(newest_in(extent))).count();
     let in_segments = old.checked_sub(1).map(|last| extents[last].end);
     if old < extents.len() {
         return in_segments;
     }
-    let in_log = partition.unsettled().take_while(|batch| is_old(batch.max_timestamp)).last();
+    let is_old_batch = |batch: &&TailBatch| batch.max_timestamp.get() >= 0 && is_old(batch.max_timestamp);
+    let in_log = partition.unsettled().take_while(is_old_batch).last();
     in_log.map(|batch| batch.next_offset).or(in_segments)
 }
 
@@ -86,7 +93,7 @@ fn first_within(partition: &Partition, bytes: u64) -> Option<Offset> {
 #[cfg(test)]
 mod tests {
     use ringmain_wal::group::{Generation, Sequence};
-    use ringmain_wal::state::SegmentExtent;
+    use ringmain_wire::batch::BatchHeader;
     use ringmain_wire::ids::LeaderEpoch;
 
     use super::*;
@@ -95,21 +102,26 @@ mod tests {
 
     /// Two segments of two records each, the newer one of time 2,000, and two records in the log of time 1,001.
     fn partition() -> Partition {
+        partition_with([1_000, 2_000], TimestampMs(1_001))
+    }
+
+    /// The same with other times; the segments were made at 500.
+    fn partition_with(segments: [i64; 2], in_log: TimestampMs) -> Partition {
         let mut partition = Partition::new(PartitionId::default(), LeaderEpoch(1));
         for number in 0..3 {
-            let header = header(1, 0, number * 2, 2);
+            let header = BatchHeader { max_timestamp: in_log, ..header(1, 0, number * 2, 2) };
             let sequence = Sequence(u64::from(number.unsigned_abs()) + 1);
             partition.appended(&header, LogPlace { generation: Generation(1), sequence });
             partition.frozen(batch(1, 0, number * 2, 2), 4096);
         }
         partition.advance(Offset(6));
-        for (base, max_timestamp) in [(0, 1_000), (2, 2_000)] {
+        for (base, max_timestamp) in [0, 2].into_iter().zip(segments) {
             partition.close_segment();
             partition.settled(SegmentExtent {
                 base: Offset(base),
                 end: Offset(base + 2),
                 bytes: 100,
-                created: TimestampMs(0),
+                created: TimestampMs(500),
                 max_timestamp: TimestampMs(max_timestamp),
             });
         }
@@ -131,6 +143,15 @@ mod tests {
             "what is younger keeps what is behind it"
         );
         assert_eq!(wanted(Some(500), None, 2_501), Some(Offset(6)), "also what lies in the log only");
+    }
+
+    #[test]
+    fn records_without_a_time_are_as_old_as_their_file_and_stay_while_they_have_none() {
+        let none = TimestampMs(-1);
+        let wanted = |segments, now| first_younger(&partition_with(segments, none), 500, TimestampMs(now));
+        assert_eq!(wanted([-1, -1], 1_000), None);
+        assert_eq!(wanted([-1, 2_000], 1_001), Some(Offset(2)));
+        assert_eq!(wanted([-1, -1], 1_001), Some(Offset(4)), "what lies in the log only has no age");
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use core::fmt::Display;
 
-use ringmain_shard::store::LOG_DIRECTORY;
 use ringmain_wal::checkpoint::{self, Checkpoint, CheckpointError};
 use ringmain_wal::superblock::{self, SLOT_BYTES, Superblock, SuperblockError};
 
@@ -29,10 +28,12 @@ impl Verifier<'_> {
                 Ok(Some(superblock))
             }
             Err(SuperblockError::Empty) => {
-                match self.directory.list(LOG_DIRECTORY) {
-                    Ok(logs) if logs.is_empty() => {}
-                    Ok(_) => self.tell_unusable(SUPERBLOCK, "there are logs, but no superblock")?,
-                    Err(error) => self.tell_unreadable(LOG_DIRECTORY, &error)?,
+                match identity::find_data(self.directory) {
+                    Ok(None) => {}
+                    Ok(Some(path)) => {
+                        self.tell_unusable(SUPERBLOCK, format!("there is {path}, but no superblock"))?;
+                    }
+                    Err(error) => self.tell_unreadable("", &error)?,
                 }
                 Ok(None)
             }
@@ -56,7 +57,7 @@ impl Verifier<'_> {
                 }
                 Ok(Some(checkpoint))
             }
-            Err(CheckpointError::Empty) => Ok(Some(Checkpoint::default())),
+            // It was there before the superblock was.
             Err(error) => self.tell_unusable(CHECKPOINT, error).map(|()| None),
         }
     }

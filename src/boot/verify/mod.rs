@@ -212,8 +212,8 @@ impl Verifier<'_> {
             if !living.contains_key(&id) && directory.files.is_empty() {
                 self.tell(unnamed(directory.path, meaning).of(id))?;
             }
-            for (_, path) in directory.files {
-                self.tell(unnamed(path, meaning).of(id))?;
+            for file in directory.files {
+                self.tell(unnamed(file.path, meaning).of(id))?;
             }
         }
         Ok(())

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use ringmain_wal::block::{BLOCK_BYTES, round_up};
 use ringmain_wal::commit::{GroupCommit, GroupCommitConfig};
 use ringmain_wal::group::{Generation, LogId, LogSalt, parse};
-use ringmain_wal::names::{index_file_name, log_file_name, segment_file_name};
+use ringmain_wal::names::{index_file_name, log_file_name, segment_file_name, stray_file_name};
 use ringmain_wal::segment::{IndexBuilder, IndexFooter};
 use ringmain_wal::state::{PartitionState, SegmentExtent};
 use ringmain_wire::batch::{BatchBuilder, BatchHeader, Codec, stamp};
@@ -83,6 +83,12 @@ impl Directory for Memory {
         Ok(())
     }
 
+    fn link(&mut self, path: &str, second: &str) -> Result<(), DirectoryError> {
+        let bytes = self.0[path].clone();
+        self.0.entry(second.to_owned()).or_insert(bytes);
+        Ok(())
+    }
+
     fn remove(&mut self, path: &str) -> Result<(), DirectoryError> {
         self.0.remove(path);
         Ok(())
@@ -118,8 +124,15 @@ fn segment_path() -> String {
 /// A directory that was stopped well: a topic `orders` of two partitions, the first with records 0 to 4 in a segment and
 /// 5 to 6 in the log, the second with record 0 in the log.
 fn sample() -> Memory {
+    sample_of(1)
+}
+
+/// The same of a node with so many shards; all but the first have had nothing to log.
+fn sample_of(shards: u16) -> Memory {
     let mut memory = Memory::default();
-    boot(&mut memory, OPTIONS, &mut |_| ()).unwrap();
+    let booted = boot(&mut memory, BootOptions { shards, ..OPTIONS }, &mut |_| ()).unwrap();
+    let former = booted.former_logs;
+    memory.write(&former.checkpoint_path, former.checkpoint_position, &former.checkpoint).unwrap();
     let mut commit = GroupCommit::new(GroupCommitConfig::new(Generation(1), LogId(0), SALT));
     let mut log = vec![0; 16 * BLOCK_BYTES];
     let mut drain = |commit: &mut GroupCommit| {
@@ -174,6 +187,9 @@ fn sample() -> Memory {
     drain(&mut commit);
     assert!(commit.is_drained());
     memory.write(&log_path(), 0, &log).unwrap();
+    for shard in 1..shards {
+        memory.write(&log_file_name(Generation(1), LogId(shard), 0), 0, &[0; BLOCK_BYTES]).unwrap();
+    }
     memory
 }
 
@@ -222,6 +238,60 @@ fn an_empty_directory_is_sound_and_one_without_its_superblock_is_not() {
     let mut memory = sample();
     memory.0.remove(SUPERBLOCK);
     assert_eq!(damage(&memory).kind, FindingKind::HeadUnusable);
+}
+
+#[test]
+fn without_the_log_of_its_topics_no_start_is_made_and_nothing_is_removed() {
+    let mut memory = sample();
+    memory.0.remove(&log_path());
+    let (findings, _) = verified(&memory);
+    let kinds: Vec<FindingKind> = findings.iter().map(|finding| finding.kind).collect();
+    assert!(
+        kinds.contains(&FindingKind::LogDamaged) && kinds.contains(&FindingKind::TopicsUnknown),
+        "{kinds:?}"
+    );
+    for _ in 0..2 {
+        let refused = boot(&mut memory, OPTIONS, &mut |_| ()).map(drop);
+        assert!(matches!(refused, Err(BootError::MetadataDamaged)), "{refused:?}");
+    }
+    assert!(memory.0.contains_key(&segment_path()));
+}
+
+#[test]
+fn with_the_log_of_a_shard_its_partitions_are_not_taken_for_empty_and_their_files_stay() {
+    let mut memory = sample_of(2);
+    assert_eq!(verified(&memory).0, []);
+    memory.0.remove(&log_file_name(Generation(1), LogId(1), 0));
+    assert_eq!(damage(&memory).kind, FindingKind::LogDamaged);
+    let unnamed = segment_file_name(partition(1), Offset(9));
+    memory.write(&unnamed, 0, b"first").unwrap();
+    memory.write(&index_file_name(partition(1), Offset(9)), 0, b"index").unwrap();
+    // The second start comes before the first has logged anything, but not before it has settled.
+    for _ in 0..2 {
+        let mut booted = boot(&mut memory, BootOptions { shards: 2, ..OPTIONS }, &mut |_| ()).unwrap();
+        assert!(booted.damaged.contains(&partition(1)), "{:?}", booted.damaged);
+        let damaged = booted.partitions.iter_mut().flatten().find(|found| found.id() == partition(1));
+        assert_eq!(damaged.unwrap().segments().strays(), [Offset(9)]);
+        let left: Vec<&String> = memory.0.keys().filter(|path| path.starts_with("partitions/")).collect();
+        let stray = stray_file_name(partition(1), Offset(9));
+        assert_eq!(left, [&segment_path(), &stray], "out of the way of a segment that may come");
+        assert_eq!(memory.0[&stray], b"first");
+        memory.write(&unnamed, 0, b"second").unwrap();
+    }
+    assert_eq!(verified(&memory).0.iter().filter(|finding| finding.kind == FindingKind::Unnamed).count(), 2);
+}
+
+#[test]
+fn a_directory_with_data_is_not_taken_for_a_new_one() {
+    for (lost, left) in [(SUPERBLOCK, "logs/"), (SUPERBLOCK, "partitions/"), (CHECKPOINT, "")] {
+        let mut memory = sample();
+        memory.0.remove(lost);
+        memory.0.retain(|path, _| path.starts_with(left) || !path.contains('/'));
+        let before = memory.clone();
+        assert_eq!(damage(&memory).kind, FindingKind::HeadUnusable, "{lost} {left}");
+        assert!(boot(&mut memory, OPTIONS, &mut |_| ()).is_err(), "{lost} {left}");
+        assert_eq!(memory, before);
+    }
 }
 
 #[test]

@@ -40,7 +40,7 @@ pub(super) fn run(arguments: &SegmentArguments, format: Format) -> Result<(), Fa
 fn base_offset(path: &Path) -> Result<Offset, Failure> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let hint = match parse_segment_name(&name) {
-        Some((base, SegmentPart::Data)) => return Ok(base),
+        Some((base, SegmentPart::Data | SegmentPart::Stray)) => return Ok(base),
         Some((_, SegmentPart::Index)) => "it is the index of one: name the .log file beside it".to_owned(),
         None if parse_log_file_name(&format!("logs/{name}")).is_some() => {
             format!("print a log file with: ringmain debug log {}", path.display())

@@ -185,6 +185,10 @@ impl Directory for SimDirectory<'_> {
         Ok(())
     }
 
+    fn link(&mut self, path: &str, second: &str) -> Result<(), DirectoryError> {
+        self.change_names(path, "link", |disk| disk.link(path, second))
+    }
+
     fn remove(&mut self, path: &str) -> Result<(), DirectoryError> {
         self.change_names(path, "remove", |disk| disk.remove(path))
     }

@@ -349,6 +349,12 @@ impl Store {
 
     /// Whether memory or log run short: settling goes as fast as the disk does.
     fn is_pressed(&self) -> bool {
+        let log_bytes_max = self.config.commit.log_bytes_max;
+        let log_is_short = self.settling.refused_since || self.commit.spare_bytes() < log_bytes_max / 4;
+        self.memory_is_short() || log_is_short
+    }
+
+    fn memory_is_short(&self) -> bool {
         self.tail_bytes + self.commit.gathered_bytes() > self.config.tail_bytes_max / 2
     }
 
@@ -417,7 +423,7 @@ impl Store {
     /// Everything of the window is durable: memory and log files are given back.
     fn end_window(&mut self) {
         let Some(window) = self.settling.window.take() else { return };
-        let evicted = if self.is_pressed() { window.upto } else { self.settling.former_upto };
+        let evicted = if self.memory_is_short() { window.upto } else { self.settling.former_upto };
         self.settling.former_upto = window.upto;
         let generation = self.config.commit.generation;
         let mut needed = self.log_place(self.commit.mark().next());

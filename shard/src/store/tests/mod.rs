@@ -9,7 +9,7 @@ mod times;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use ringmain_wal::group::Generation;
-use ringmain_wal::names::{index_file_name, partition_directory, segment_file_name};
+use ringmain_wal::names::{partition_directory, segment_file_name, stray_file_name};
 use ringmain_wire::batch::Batches;
 use ringmain_wire::ids::{PartitionIndex, TopicId};
 
@@ -285,7 +285,7 @@ fn what_a_person_put_into_a_directory_is_left_there_and_told_and_all_else_goes_o
 }
 
 #[test]
-fn a_partition_goes_with_the_strays_beside_its_segments() {
+fn a_partition_goes_with_the_strays_that_were_put_aside() {
     let id = partition_id(0, 0);
     let mut partition = Partition::new(id, LeaderEpoch(0));
     partition.note_strays(vec![Offset(7)]);
@@ -303,8 +303,8 @@ fn a_partition_goes_with_the_strays_beside_its_segments() {
         });
         store.removal.handle_step();
     }
-    let (index, data) = (index_file_name(id, Offset(7)), segment_file_name(id, Offset(7)));
-    assert_eq!(removed, [index, data, partition_directory(id)], "the directory is empty when it goes");
+    let stray = stray_file_name(id, Offset(7));
+    assert_eq!(removed, [stray, partition_directory(id)], "the directory is empty when it goes");
 }
 
 #[test]

@@ -104,7 +104,7 @@ impl Node {
             faults: Vec::new(),
             generation,
             served: Served::new(),
-            now: Now { mono: Mono(1), wall: TimestampMs(1) },
+            now: Now { mono: Mono(1), wall: TimestampMs(36_000_000) },
             random: ChaCha8Rng::seed_from_u64(seed),
             producer_next: 1,
             settle,

@@ -3,7 +3,7 @@
 use ringmain_wal::group::{Generation, LogId};
 use ringmain_wal::names::{
     PARTITIONS_DIRECTORY, SegmentPart, index_file_name, log_file_name, parse_log_file_name,
-    parse_partition_directory, parse_segment_name, partition_directory, segment_file_name,
+    parse_partition_directory, parse_segment_name, partition_directory, segment_file_name, stray_file_name,
 };
 use ringmain_wire::ids::{Offset, PartitionId, PartitionIndex, TopicId};
 
@@ -25,6 +25,7 @@ pub(in crate::fuzz) fn run(input: &[u8]) -> Verdict {
         let path = match part {
             SegmentPart::Data => segment_file_name(PartitionId::METADATA, base),
             SegmentPart::Index => index_file_name(PartitionId::METADATA, base),
+            SegmentPart::Stray => stray_file_name(PartitionId::METADATA, base),
         };
         assert_eq!(path, format!("{}/{name}", partition_directory(PartitionId::METADATA)));
         verdict = Verdict::Accepted;
@@ -42,6 +43,7 @@ pub(in crate::fuzz) fn seeds() -> Vec<Vec<u8>> {
         last(partition_directory(partition)),
         last(segment_file_name(partition, Offset(4_711))),
         last(index_file_name(partition, Offset(i64::MAX))),
+        last(stray_file_name(partition, Offset(4_711))),
     ]
     .map(String::into_bytes)
     .to_vec()

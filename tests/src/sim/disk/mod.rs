@@ -132,6 +132,12 @@ impl Disk {
         Ok(inode)
     }
 
+    /// Gives a file a second name, unless that is taken; durably once its directory is synced.
+    pub(super) fn link(&mut self, path: &str, second: &str) -> Result<(), FileError> {
+        let inode = self.find(path).ok_or(FileError::Failed(ENOENT))?;
+        unless(EEXIST, self.names.add_file(second, inode))
+    }
+
     /// Takes the name of a file away, if there is one; durably once its directory is synced.
     pub(super) fn remove(&mut self, path: &str) -> Result<(), FileError> {
         unless(ENOENT, self.names.remove(path))
