@@ -4,13 +4,16 @@
 //! it takes answers is left unread, so what it makes the broker hold is bounded.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use ringmain_shard::effect::{Effect, Effects};
 use ringmain_shard::event::ConnectionId;
+use ringmain_shard::time::Mono;
 use ringmain_wire::ids::ShardId;
 use ringmain_wire::native::frame::FrameHeader;
 
+use super::frame_room::FrameRoom;
 use super::mail::RequestNumber;
 
 /// Requests of one connection that may wait for their answers.
@@ -19,18 +22,22 @@ const ANSWERS_MAX: usize = 256;
 const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// From this size on a frame is received straight into a buffer of its own.
 const LARGE_FRAME_BYTES: usize = 16 * 1024;
+/// Largest frame before hello: who has not said it is made no room for.
+const GREETING_BYTES_MAX: u32 = 16 * 1024;
+/// An answer that is not taken within this time ends its connection: it holds memory that others wait for.
+const TAKEN_WITHIN: Duration = Duration::from_secs(30);
 /// Segments of one send.
 const SEND_SEGMENTS_MAX: usize = 512;
 /// Bytes of one send, unless a single answer is larger.
 const SEND_BYTES_MAX: usize = 1024 * 1024;
 
-/// A piece of an answer, and the shard that its memory goes back to.
+/// A piece of an answer, and the shard that has lent its memory.
 #[derive(Clone, Debug)]
 pub struct Segment {
     /// The bytes.
     pub bytes: Bytes,
-    /// Whose memory they are.
-    pub owner: ShardId,
+    /// Whose records they are; `None` for bytes that were made for this answer.
+    pub owner: Option<ShardId>,
 }
 
 /// How far a connection has come.
@@ -74,7 +81,11 @@ pub struct Connection {
     /// Bytes of the answers that are due.
     due_bytes: usize,
     /// Owners of the segments being sent, in their order.
-    sending: Option<Vec<ShardId>>,
+    sending: Option<Vec<Option<ShardId>>>,
+    /// When that send began.
+    sending_since: Mono,
+    /// It has room for a frame, or waits for it.
+    has_asked_room: bool,
     close_asked: bool,
 }
 
@@ -94,6 +105,8 @@ impl Connection {
             first_place: 0,
             due_bytes: 0,
             sending: None,
+            sending_since: Mono(0),
+            has_asked_room: false,
             close_asked: false,
         }
     }
@@ -113,14 +126,39 @@ impl Connection {
         self.phase != Phase::Closing && self.answers.len() < ANSWERS_MAX && self.due_bytes < ANSWER_BYTES_MAX
     }
 
-    /// Memory that it holds, in bytes: frames not yet whole, and answers not yet taken.
-    pub fn held_bytes(&self) -> usize {
-        self.received.len() + self.lent_bytes + self.due_bytes
+    /// Bytes that were received and not taken, but for those that the carrier has.
+    pub fn received_bytes(&self) -> usize {
+        self.received.len()
+    }
+
+    /// Bytes that were made for answers which are due; records that were lent to them are not among these.
+    pub fn made_bytes(&self) -> usize {
+        let made = self.answers.iter().flatten().flatten().filter(|segment| segment.owner.is_none());
+        made.map(|segment| segment.bytes.len()).sum()
     }
 
     /// Whether its next frame waits for something else than bytes.
     pub fn is_stalled(&self) -> bool {
         self.stalled
+    }
+
+    /// Largest frame that it may send now.
+    pub fn frame_bytes_max(&self) -> u32 {
+        if self.phase == Phase::Greeting {
+            self.frame_bytes_max.min(GREETING_BYTES_MAX)
+        } else {
+            self.frame_bytes_max
+        }
+    }
+
+    /// Whether answers are on their way out.
+    pub fn is_sending(&self) -> bool {
+        self.sending.is_some()
+    }
+
+    /// Whether its client has left an answer untaken for too long.
+    pub fn is_untaken(&self, now: Mono) -> bool {
+        self.is_sending() && now >= self.sending_since + TAKEN_WITHIN
     }
 
     /// Hello went well.
@@ -200,7 +238,7 @@ impl Connection {
     }
 
     /// The send under way is out or lost: the owners of its segments, in order.
-    pub fn handle_sent(&mut self) -> Vec<ShardId> {
+    pub fn handle_sent(&mut self) -> Vec<Option<ShardId>> {
         self.sending.take().unwrap_or_default()
     }
 
@@ -210,18 +248,18 @@ impl Connection {
         self.answers.drain(..).flatten().flatten()
     }
 
-    /// Starts what can be started: a send if answers are due and none is under way, a receive if there is credit, the
-    /// close if nothing is left to do.
-    pub fn poll<M>(&mut self, effects: &mut Effects<M>) {
-        self.poll_send(effects);
+    /// Starts what can be started: a send if answers are due and none is under way, a receive if there is credit and
+    /// room, the close if nothing is left to do.
+    pub fn poll<M>(&mut self, now: Mono, room: &mut FrameRoom, effects: &mut Effects<M>) {
+        self.poll_send(now, effects);
+        self.poll_room(room);
         if self.phase == Phase::Closing {
             if self.is_idle() && !self.close_asked {
                 self.close_asked = true;
                 effects.push(Effect::Close { connection: self.id });
             }
         } else if !self.receiving && !self.stalled && self.has_credit() {
-            self.receiving = true;
-            effects.push(Effect::Receive { connection: self.id, into: self.receive_into() });
+            self.poll_receive(now, room, effects);
         }
     }
 
@@ -234,7 +272,7 @@ impl Connection {
         }
     }
 
-    fn poll_send<M>(&mut self, effects: &mut Effects<M>) {
+    fn poll_send<M>(&mut self, now: Mono, effects: &mut Effects<M>) {
         if self.sending.is_some() || self.close_asked {
             return;
         }
@@ -257,22 +295,140 @@ impl Connection {
         }
         if !segments.is_empty() {
             self.sending = Some(owners);
+            self.sending_since = now;
             effects.push(Effect::Send { connection: self.id, segments });
         }
     }
 
-    /// A buffer for the rest of a large frame whose beginning lies here.
-    fn receive_into(&mut self) -> Option<BytesMut> {
+    /// Room is held for as long as a large frame, or its beginning, lies here.
+    fn poll_room(&mut self, room: &mut FrameRoom) {
+        if !self.has_asked_room || self.receiving {
+            return;
+        }
+        match self.large_frame_bytes() {
+            None => {
+                self.has_asked_room = false;
+                room.give_back(self.id);
+            }
+            Some(frame_bytes) if frame_bytes <= self.received.len() => room.handle_whole(self.id),
+            Some(_) => {}
+        }
+    }
+
+    /// Receives into a buffer of the carrier's, or straight into one for the rest of a large frame if there is room.
+    fn poll_receive<M>(&mut self, now: Mono, room: &mut FrameRoom, effects: &mut Effects<M>) {
+        let rest = self.large_frame_bytes().filter(|&frame_bytes| frame_bytes > self.received.len());
+        let into = match rest {
+            None => None,
+            Some(frame_bytes) => {
+                self.has_asked_room = true;
+                if !room.ask(self.id, frame_bytes, now) {
+                    return;
+                }
+                let mut into = self.take_received();
+                self.lent_bytes = into.len();
+                into.reserve(frame_bytes - into.len());
+                Some(into)
+            }
+        };
+        self.receiving = true;
+        effects.push(Effect::Receive { connection: self.id, into });
+    }
+
+    /// The length of the frame whose beginning lies here, if it is a large one.
+    fn large_frame_bytes(&self) -> Option<usize> {
         let header = FrameHeader::parse(&self.received).ok()??;
         // What is too large is refused when it is looked at; no room is made for it.
-        header.check_size(self.frame_bytes_max).ok()?;
-        let frame_bytes = usize::try_from(header.frame_bytes()).ok()?;
-        if frame_bytes < LARGE_FRAME_BYTES || frame_bytes <= self.received.len() {
-            return None;
+        header.check_size(self.frame_bytes_max()).ok()?;
+        usize::try_from(header.frame_bytes()).ok().filter(|&frame_bytes| frame_bytes >= LARGE_FRAME_BYTES)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ringmain_wire::native::frame::{self, Api, FRAME_BYTES_MAX_DEFAULT};
+    use ringmain_wire::native::messages::ProduceRequest;
+
+    use super::*;
+
+    const PAYLOAD_BYTES: u32 = 8 << 20;
+
+    fn connection(slot: u32) -> Connection {
+        Connection::new(ConnectionId { slot, generation: 0 }, FRAME_BYTES_MAX_DEFAULT)
+    }
+
+    /// Has received the head of a large frame.
+    fn half_way(slot: u32) -> Connection {
+        let mut connection = connection(slot);
+        connection.greet();
+        let request = ProduceRequest::default();
+        connection.keep(&frame::encode(Api::Produce.number(), false, 0, 1, &request, PAYLOAD_BYTES));
+        connection
+    }
+
+    /// Polls, and gives the capacity of the buffer that it wants to receive into; none if it is not read.
+    fn poll(connection: &mut Connection, room: &mut FrameRoom) -> Option<usize> {
+        let mut effects: Effects<()> = Vec::new();
+        connection.poll(Mono(0), room, &mut effects);
+        match effects.pop() {
+            Some(Effect::Receive { into, .. }) => Some(into.map_or(0, |into| into.capacity())),
+            _ => None,
         }
-        let mut into = self.take_received();
-        self.lent_bytes = into.len();
-        into.reserve(frame_bytes - into.len());
-        Some(into)
+    }
+
+    #[test]
+    fn large_frames_that_stall_hold_no_more_than_there_is_room() {
+        let mut room = FrameRoom::new(FRAME_BYTES_MAX_DEFAULT);
+        let mut stalled: Vec<Connection> = (0..100).map(half_way).collect();
+        let held: usize = stalled.iter_mut().filter_map(|connection| poll(connection, &mut room)).sum();
+        assert!(held >= PAYLOAD_BYTES as usize && held <= 64 << 20, "{held}");
+        let unread = stalled.iter().filter(|connection| !connection.receiving).count();
+        assert!(unread > 90, "{unread}");
+    }
+
+    #[test]
+    fn room_goes_back_when_a_frame_is_dealt_with_or_its_connection_closes() {
+        let mut room = FrameRoom::new(FRAME_BYTES_MAX_DEFAULT);
+        let mut first = half_way(0);
+        assert!(poll(&mut first, &mut room).is_some());
+        let mut others: Vec<Connection> = (1..100).map(half_way).collect();
+        let unread: Vec<usize> =
+            (0..others.len()).filter(|&place| poll(&mut others[place], &mut room).is_none()).collect();
+        first.handle_received();
+        first.put_back(BytesMut::new(), 0);
+        poll(&mut first, &mut room);
+        let next = room.poll_admitted(Mono(0));
+        assert_eq!(next, Some(others[unread[0]].id));
+        assert!(poll(&mut others[unread[0]], &mut room).is_some());
+        assert_eq!(room.poll_admitted(Mono(0)), None);
+        others[unread[0]].handle_received();
+        others[unread[0]].close();
+        poll(&mut others[unread[0]], &mut room);
+        assert_eq!(room.poll_admitted(Mono(0)), Some(others[unread[1]].id));
+    }
+
+    #[test]
+    fn nobody_is_made_room_for_before_hello() {
+        let mut room = FrameRoom::new(FRAME_BYTES_MAX_DEFAULT);
+        let mut connection = connection(0);
+        assert!(connection.frame_bytes_max() <= 16 * 1024);
+        connection.keep(&frame::encode(0, false, 0, 1, &ProduceRequest::default(), PAYLOAD_BYTES));
+        assert_eq!(poll(&mut connection, &mut room), Some(0));
+        connection.greet();
+        assert_eq!(connection.frame_bytes_max(), FRAME_BYTES_MAX_DEFAULT);
+    }
+
+    #[test]
+    fn an_answer_is_untaken_after_a_while() {
+        let mut room = FrameRoom::new(FRAME_BYTES_MAX_DEFAULT);
+        let mut connection = connection(0);
+        let key = connection.reserve_answer();
+        connection.answer(key, vec![Segment { bytes: Bytes::from_static(b"answer"), owner: None }]);
+        assert!(!connection.is_untaken(Mono(0) + TAKEN_WITHIN), "nothing is sent");
+        poll(&mut connection, &mut room);
+        assert!(!connection.is_untaken(Mono(1)));
+        assert!(connection.is_untaken(Mono(0) + TAKEN_WITHIN));
+        connection.handle_sent();
+        assert!(!connection.is_untaken(Mono(0) + TAKEN_WITHIN));
     }
 }

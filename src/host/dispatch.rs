@@ -109,8 +109,8 @@ impl ShardHost {
     /// they were.
     fn process(&mut self, now: Now, id: ConnectionId, bytes: &[u8], effects: &mut Effects<Mail>) -> usize {
         let mut consumed = 0;
-        while self.connections.get(&id).is_some_and(Connection::has_credit) {
-            match frame::split(&bytes[consumed..], self.identity.frame_bytes_max) {
+        while let Some(connection) = self.connections.get(&id).filter(|connection| connection.has_credit()) {
+            match frame::split(&bytes[consumed..], connection.frame_bytes_max()) {
                 Ok(Some((frame, length))) => match self.handle_frame(now, id, &frame, effects) {
                     Flow::Next => consumed += length,
                     Flow::Wait => {

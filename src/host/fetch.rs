@@ -1,7 +1,8 @@
 //! Fetch: each shard that owns partitions reads its share, at once or when there is enough; the client's shard gathers.
 //!
 //! A connection has one fetch at a time, begun only when its socket has taken everything before, so what a fetch holds is
-//! bounded by one answer a connection, and a socket that nobody reads holds no more than that.
+//! bounded by one answer a connection, and a socket that nobody reads holds no more than that. What all of them hold is
+//! bounded by what a shard lends (`lending`).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use ringmain_wire::native::messages::{FetchPart, FetchRequest, FetchResponse, Fe
 
 use super::connection::Segment;
 use super::dispatch::Flow;
+use super::lending::Allowance;
 use super::lifecycle::Life;
 use super::mail::{Mail, RequestNumber};
 use super::peers::Asking;
@@ -31,6 +33,8 @@ const WAIT_AT_MOST: Duration = Duration::from_secs(60);
 const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Partitions of which one share reads segments; the others have their turn with the next fetch.
 const SEGMENT_READS_MAX: usize = 4;
+/// For every so many bytes that a share may be given it reads segments of one partition: each gives a batch at least.
+const SEGMENT_READ_BYTES: usize = 64 * 1024;
 
 impl ShardHost {
     pub(super) fn fetch(
@@ -132,11 +136,30 @@ impl ShardHost {
         }
     }
 
-    /// A share has waited long enough, or is no longer wanted.
+    /// A share has waited long enough.
     pub(super) fn finish_fetch_here(&mut self, number: RequestNumber, effects: &mut Effects<Mail>) {
         if let Some(Waiting::FetchHere(here)) = self.requests.remove(number) {
             self.end_wait(number, &here);
             self.serve_fetch(here, effects);
+        }
+    }
+
+    /// A share is no longer waited for: it is served with what there is, and with nothing if that is memory.
+    pub(super) fn call_off_fetch_here(&mut self, number: RequestNumber, effects: &mut Effects<Mail>) {
+        if let Some(Waiting::FetchHere(here)) = self.requests.remove(number) {
+            self.end_wait(number, &here);
+            self.lending.call_off(number);
+            self.serve_without_waiting(here, effects);
+        }
+    }
+
+    fn serve_without_waiting(&mut self, mut here: FetchHere, effects: &mut Effects<Mail>) {
+        match self.lending.allowance() {
+            Allowance::Bytes(bytes) => self.serve_within(here, bytes, effects),
+            Allowance::Wait => {
+                here.parts.iter_mut().for_each(|(_, part)| part.bytes_max = 0);
+                self.hand_over(&here, &BTreeMap::new(), effects);
+            }
         }
     }
 
@@ -148,7 +171,7 @@ impl ShardHost {
         effects: &mut Effects<Mail>,
     ) {
         if let Some(number) = self.requests.fetch_here_of(shard, request) {
-            self.finish_fetch_here(number, effects);
+            self.call_off_fetch_here(number, effects);
         }
     }
 
@@ -167,12 +190,13 @@ impl ShardHost {
         }
         let Some(Waiting::Fetch(gather)) = self.requests.get_mut(number) else {
             // The client is gone.
-            let segments = fetched.into_iter().flat_map(|(.., batches)| batches).map(|bytes| (from, bytes));
+            let segments =
+                fetched.into_iter().flat_map(|(.., batches)| batches).map(|bytes| (Some(from), bytes));
             self.release(segments, effects);
             return;
         };
         for (place, part, batches) in fetched {
-            let segments = batches.into_iter().map(|bytes| Segment { bytes, owner: from }).collect();
+            let segments = batches.into_iter().map(|bytes| Segment { bytes, owner: Some(from) }).collect();
             gather.parts[usize::from(place)] = (part, segments);
         }
         gather.shards.remove(&from);
@@ -228,7 +252,7 @@ impl ShardHost {
         let payload = u32::try_from(payload).expect("answers are bounded far below 4 GiB");
         let head =
             frame::encode(Api::Fetch.number(), true, 0, correlation, &FetchResponse { parts }, payload);
-        let head = Segment { bytes: head, owner: self.identity.shard };
+        let head = Segment { bytes: head, owner: None };
         let segments = core::iter::once(head).chain(segments.into_iter().flatten()).collect();
         if let Some(connection) = self.connections.get_mut(&answer.connection) {
             connection.set_fetch(None);
@@ -258,11 +282,48 @@ impl ShardHost {
         readable >= here.bytes_min
     }
 
-    /// Reads a share and hands it to the shard that gathers; first out of segments what lies only there.
+    /// Whether there is something to read for a share.
+    fn has_records(&self, here: &FetchHere) -> bool {
+        here.parts.iter().any(|(_, part)| {
+            self.readable(part).is_ok_and(|partition| partition.readable_bytes(part.offset, 1) > 0)
+        })
+    }
+
+    /// Reads a share and hands it to the shard that gathers; first out of segments what lies only there. Waits if too
+    /// much of this shard's memory is out.
     fn serve_fetch(&mut self, here: FetchHere, effects: &mut Effects<Mail>) {
+        match self.lending.allowance() {
+            Allowance::Bytes(bytes) => self.serve_within(here, bytes, effects),
+            // Where nothing is to be given nothing is waited for, and who stops must not wait for clients that do not read.
+            Allowance::Wait if self.life != Life::Serving || !self.has_records(&here) => {
+                self.serve_without_waiting(here, effects);
+            }
+            Allowance::Wait => {
+                let number = self.requests.insert(Waiting::FetchHere(here));
+                self.lending.wait(number);
+            }
+        }
+    }
+
+    /// Serves the shares of fetches that waited for memory, as far as it has come back. Whether there was one.
+    pub(super) fn poll_lending(&mut self, effects: &mut Effects<Mail>) -> bool {
+        let mut has_served = false;
+        while let Some((number, bytes)) = self.lending.poll_admitted() {
+            let Some(Waiting::FetchHere(here)) = self.requests.remove(number) else {
+                unreachable!("a share that waits for memory waits for nothing else")
+            };
+            self.serve_within(here, bytes, effects);
+            has_served = true;
+        }
+        has_served
+    }
+
+    fn serve_within(&mut self, mut here: FetchHere, bytes: usize, effects: &mut Effects<Mail>) {
+        here.bytes_max = here.bytes_max.min(bytes);
+        let reads_max = (here.bytes_max / SEGMENT_READ_BYTES).clamp(1, SEGMENT_READS_MAX);
         let in_segments: Vec<usize> = (0..here.parts.len())
             .filter(|&place| self.lies_in_segment(&here.parts[place].1))
-            .take(SEGMENT_READS_MAX)
+            .take(reads_max)
             .collect();
         if in_segments.is_empty() {
             self.hand_over(&here, &BTreeMap::new(), effects);
@@ -290,7 +351,8 @@ impl ShardHost {
                 }
                 Some(Err(code)) => Err(*code),
                 None => {
-                    self.read_memory(part, room, total == 0, &mut batches).inspect(|bytes| total += bytes)
+                    let one_at_least = total == 0 && part.bytes_max > 0;
+                    self.read_memory(part, room, one_at_least, &mut batches).inspect(|bytes| total += bytes)
                 }
             };
             let marks = read.and_then(|bytes| self.readable(part).map(|partition| (bytes, partition)));
@@ -306,6 +368,7 @@ impl ShardHost {
                     self.fetch_error(PartitionId::new(part.topic, part.partition), code)
                 }
             };
+            self.lending.lend(batches.iter().map(Bytes::len).sum());
             fetched.push((*place, fetched_part, batches));
         }
         if here.shard == self.identity.shard {

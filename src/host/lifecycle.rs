@@ -48,7 +48,7 @@ impl ShardHost {
             self.touched.push(id);
         }
         for request in self.requests.fetches_here() {
-            self.finish_fetch_here(request, effects);
+            self.call_off_fetch_here(request, effects);
         }
     }
 
@@ -75,6 +75,7 @@ impl ShardHost {
             && self.peers.are_drained(self.identity.shard)
             && self.requests.is_empty()
         {
+            assert!(self.lending.is_settled(), "with every client gone, all that was lent is back");
             self.life = Life::Closing;
             self.store.close();
         }

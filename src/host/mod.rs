@@ -17,9 +17,12 @@ mod change;
 mod dispatch;
 mod fetch;
 mod former_logs;
+mod frame_room;
+mod lending;
 mod lifecycle;
 mod list_offsets;
 mod metadata;
+mod patience;
 mod peers;
 mod produce;
 mod producer_ids;
@@ -47,8 +50,12 @@ use connection::{AnswerKey, Connection, Segment};
 use controller::Controller;
 use former_logs::FormerLogRemoval;
 pub use former_logs::FormerLogs;
+use frame_room::FrameRoom;
+pub use lending::LENT_BYTES_MAX_DEFAULT;
+use lending::Lending;
 use lifecycle::Life;
 use mail::Mail;
+use patience::Patience;
 use peers::{Asking, Peers};
 use producer_ids::ProducerIds;
 use requests::{Requests, Waiting};
@@ -80,6 +87,8 @@ pub struct HostConfig {
     pub identity: Identity,
     /// How its store is run.
     pub store: StoreConfig,
+    /// Bytes of its memory that may be in answers which clients have not taken, and one batch.
+    pub lent_bytes_max: usize,
     /// The topics, as the metadata log holds them.
     pub catalog: Catalog,
     /// Its partitions, as recovery found them: all that the catalog gives it, and for shard 0 the metadata log.
@@ -104,6 +113,9 @@ pub struct ShardHost {
     requests: Requests,
     peers: Peers,
     producer_ids: ProducerIds,
+    frame_room: FrameRoom,
+    lending: Lending,
+    patience: Patience,
     life: Life,
     /// On shard 0.
     former_logs: Option<FormerLogRemoval>,
@@ -126,7 +138,8 @@ impl ShardHost {
     }
 
     fn of(config: HostConfig) -> Self {
-        let HostConfig { identity, store, catalog, partitions, damaged, former_logs } = config;
+        let HostConfig { identity, store, lent_bytes_max, catalog, partitions, damaged, former_logs } =
+            config;
         let is_first = identity.shard == ShardId(0);
         Self {
             leader_epoch: store.leader_epoch,
@@ -138,6 +151,9 @@ impl ShardHost {
             requests: Requests::default(),
             peers: Peers::new(identity.shards),
             producer_ids: ProducerIds::default(),
+            frame_room: FrameRoom::new(identity.frame_bytes_max),
+            lending: Lending::within(lent_bytes_max),
+            patience: Patience::default(),
             life: Life::Serving,
             former_logs: former_logs.map(|logs| FormerLogRemoval::new(logs, identity.shards)),
             told_former_logs: false,
@@ -161,6 +177,11 @@ impl ShardHost {
     /// Its topics.
     pub fn catalog(&self) -> &Catalog {
         &self.catalog
+    }
+
+    /// How many shares of fetches have had to wait for memory that others had not given back.
+    pub fn fetches_held_back(&self) -> u64 {
+        self.lending.waits()
     }
 
     /// Open connections.
@@ -193,7 +214,7 @@ impl ShardHost {
             }
             Mail::FetchCancel { request } => self.cancel_fetch_here(from, request, effects),
             Mail::Fetched { request, parts } => self.handle_fetched(from, request, parts, effects),
-            Mail::Release { segments } => drop(segments),
+            Mail::Release { segments } => self.lending.give_back(segments.iter().map(Bytes::len).sum()),
             Mail::ListOffset { request, part, partition, timestamp } => {
                 let asker = requests::Asker { shard: from, request, part };
                 self.list_offset_here(asker, partition, timestamp, effects);
@@ -270,6 +291,7 @@ impl ShardHost {
 
     fn handle_closed(&mut self, id: ConnectionId, unsent: Vec<Bytes>, effects: &mut Effects<Mail>) {
         let Some(mut connection) = self.connections.remove(&id) else { return };
+        self.frame_room.give_back(id);
         let owners = connection.handle_sent();
         let queued: Vec<_> =
             connection.unsent_answers().map(|segment| (segment.owner, segment.bytes)).collect();
@@ -280,11 +302,19 @@ impl ShardHost {
         }
     }
 
-    /// Gives memory back to the shards that own it. What is this shard's own is simply dropped.
-    fn release(&mut self, segments: impl Iterator<Item = (ShardId, Bytes)>, effects: &mut Effects<Mail>) {
+    /// Gives memory back to the shards that own it. What was made for an answer is simply dropped.
+    fn release(
+        &mut self,
+        segments: impl Iterator<Item = (Option<ShardId>, Bytes)>,
+        effects: &mut Effects<Mail>,
+    ) {
         let mut foreign: BTreeMap<ShardId, Vec<Bytes>> = BTreeMap::new();
-        for (owner, bytes) in segments.filter(|(owner, _)| *owner != self.identity.shard) {
-            foreign.entry(owner).or_default().push(bytes);
+        for (owner, bytes) in segments {
+            match owner {
+                None => {}
+                Some(owner) if owner == self.identity.shard => self.lending.give_back(bytes.len()),
+                Some(owner) => foreign.entry(owner).or_default().push(bytes),
+            }
         }
         for (to, segments) in foreign {
             effects.push(Effect::Mail { to, mail: Mail::Release { segments } });
@@ -314,7 +344,7 @@ impl ShardHost {
     /// Answers with bytes of this shard.
     fn answer_own(&mut self, key: AnswerKey, bytes: Bytes) {
         if let Some(connection) = self.connections.get_mut(&key.connection) {
-            connection.answer(key, vec![Segment { bytes, owner: self.identity.shard }]);
+            connection.answer(key, vec![Segment { bytes, owner: None }]);
             self.touched.push(key.connection);
         }
     }
@@ -357,21 +387,34 @@ impl Host for ShardHost {
         }
         self.poll_controller(effects);
         self.handle_store(effects);
+        // Until nothing more goes out or comes back by itself: only an event can wake who waits then.
+        while self.poll_lending(effects) {
+            self.handle_store(effects);
+        }
         // Before the store, so that closing the log lets its last group go in this very turn.
         self.poll_life(now.mono, effects);
         self.store.finish_turn(now, effects);
+        self.cut_the_slow(now.mono, effects);
         let mut touched = core::mem::take(&mut self.touched);
         touched.sort_unstable();
         touched.dedup();
         for id in touched.drain(..) {
-            if let Some(connection) = self.connections.get_mut(&id) {
-                connection.poll(effects);
-            }
+            self.poll_connection(now.mono, id, effects);
         }
         self.touched = touched;
+        while let Some(id) = self.frame_room.poll_admitted(now.mono) {
+            self.poll_connection(now.mono, id, effects);
+        }
     }
 
     fn deadline(&self) -> Option<Mono> {
-        [self.store.deadline(), self.requests.deadline(), self.life.deadline()].into_iter().flatten().min()
+        let deadlines = [
+            self.store.deadline(),
+            self.requests.deadline(),
+            self.life.deadline(),
+            self.frame_room.deadline(),
+            self.patience.deadline(),
+        ];
+        deadlines.into_iter().flatten().min()
     }
 }

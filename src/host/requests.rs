@@ -120,7 +120,7 @@ pub(super) struct FetchHere {
     pub(super) bytes_min: usize,
     /// Give no more than that, but one batch if there is one.
     pub(super) bytes_max: usize,
-    /// Answer at this time at the latest.
+    /// Answer at this time at the latest, unless records that are there have to wait for memory.
     pub(super) deadline: Mono,
 }
 

@@ -11,6 +11,16 @@ use super::ShardHost;
 use super::mail::Mail;
 use super::requests::{FetchHere, FetchReading, Waiting, of_ticket, ticket};
 
+/// Set aside for a read at the least: what it gives is a batch, however little is wanted.
+const SET_ASIDE_BYTES_MIN: usize = 1024 * 1024;
+
+impl FetchReading {
+    /// What is set aside of the memory that may be lent, until it is known how much was found.
+    fn set_aside_bytes(&self) -> usize {
+        self.here.bytes_max.max(SET_ASIDE_BYTES_MIN)
+    }
+}
+
 impl ShardHost {
     /// Whether the records that a part of a fetch wants next lie only in a segment.
     pub(super) fn lies_in_segment(&self, part: &FetchPart) -> bool {
@@ -24,11 +34,9 @@ impl ShardHost {
         let room = here.bytes_max / places.len();
         let wanted: Vec<(usize, FetchPart)> =
             places.iter().map(|&place| (place, here.parts[place].1.clone())).collect();
-        let number = self.requests.insert(Waiting::FetchReading(FetchReading {
-            here,
-            found: BTreeMap::new(),
-            missing: 0,
-        }));
+        let reading = FetchReading { here, found: BTreeMap::new(), missing: 0 };
+        self.lending.lend(reading.set_aside_bytes());
+        let number = self.requests.insert(Waiting::FetchReading(reading));
         for (place, part) in wanted {
             let id = PartitionId::new(part.topic, part.partition);
             let bytes_max = room.min(part.bytes_max as usize);
@@ -66,6 +74,7 @@ impl ShardHost {
     fn finish_fetch_reading(&mut self, number: super::mail::RequestNumber, effects: &mut Effects<Mail>) {
         let is_over = matches!(self.requests.get_mut(number), Some(Waiting::FetchReading(reading)) if reading.missing == 0);
         if is_over && let Some(Waiting::FetchReading(reading)) = self.requests.remove(number) {
+            self.lending.give_back(reading.set_aside_bytes());
             self.hand_over(&reading.here, &reading.found, effects);
         }
     }

@@ -91,14 +91,22 @@ impl ShardHost {
 
     /// What this shard holds and has done.
     pub(super) fn stats_here(&self) -> ShardStats {
-        let held = self.connections.values().map(|connection| connection.held_bytes()).sum();
-        let connections = MemoryOwner { name: "connections", bytes: held, bytes_max: None };
-        let memory = self.store.memory().into_iter().chain([connections]).map(|owner| MemoryUse {
+        let owners = [self.connection_memory(), self.frame_room.memory(), self.lending.memory()];
+        let memory = self.store.memory().into_iter().chain(owners).map(|owner| MemoryUse {
             owner: owner.name.to_owned(),
             bytes: owner.bytes as u64,
             bytes_max: owner.bytes_max.map(|bytes| bytes as u64),
         });
         ShardStats { shard: self.identity.shard, memory: memory.collect(), counters: self.counters() }
+    }
+
+    /// What connections hold that is counted nowhere else: small frames, and answers that carry no records.
+    fn connection_memory(&self) -> MemoryOwner {
+        let held = self.connections.iter().map(|(&id, connection)| {
+            let is_in_room = self.frame_room.is_held_by(id);
+            connection.made_bytes() + if is_in_room { 0 } else { connection.received_bytes() }
+        });
+        MemoryOwner { name: "connections", bytes: held.sum(), bytes_max: None }
     }
 
     fn counters(&self) -> Vec<Counter> {
@@ -120,6 +128,8 @@ impl ShardHost {
         } = self.store.counters();
         let counters = [
             ("connections", self.connections.len() as u64),
+            ("connections_cut_off_total", self.patience.cut_off()),
+            ("fetches_held_back_total", self.lending.waits()),
             ("partitions", self.store.partitions().count() as u64),
             (
                 "partitions_damaged",

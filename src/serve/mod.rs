@@ -27,7 +27,7 @@ use tracing::{info, warn};
 use crate::boot::disk::DataDirectory;
 use crate::boot::{BootOptions, BootReport, Booted, Entropy, boot};
 use crate::host::mail::QUEUE_ROOM;
-use crate::host::{HostConfig, Identity};
+use crate::host::{HostConfig, Identity, LENT_BYTES_MAX_DEFAULT};
 
 pub use error::ServeError;
 use shards::{Shard, ShardEvent, Shards};
@@ -163,6 +163,7 @@ fn start(options: &ServeOptions) -> Result<Node, ServeError> {
                 settle: SettleConfig::within(tail_bytes_max, options.log_bytes_max),
                 upkeep: UpkeepConfig::default(),
             },
+            lent_bytes_max: LENT_BYTES_MAX_DEFAULT,
             catalog: catalog.clone(),
             partitions,
             damaged: damaged.clone(),

@@ -100,6 +100,8 @@ counters! {
     cross_shard_produce = "produce across shards",
     /// Fetches sent to another shard.
     cross_shard_fetch = "fetch across shards",
+    /// Fetches that waited until others had given memory back.
+    fetches_held_back = "fetch held back for memory",
     /// Connections whose client did not read.
     stalled = "stalled connection",
     /// Connections cut with bytes under way.

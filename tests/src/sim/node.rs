@@ -311,6 +311,7 @@ impl World {
             let host = ShardHost::new(HostConfig {
                 identity,
                 store,
+                lent_bytes_max: self.plan.lent_bytes_max,
                 catalog: booted.catalog.clone(),
                 partitions,
                 damaged: booted.damaged.clone(),
@@ -411,7 +412,9 @@ impl World {
             self.met.write_backs_failed += 1;
         }
         self.met.truncations_interrupted += u64::from(self.node.truncating.is_some());
-        for counters in self.node.shards.iter().map(|shard| shard.host.store().counters()) {
+        for shard in &self.node.shards {
+            let counters = shard.host.store().counters();
+            self.met.fetches_held_back += shard.host.fetches_held_back();
             self.met.settled_bytes += counters.settled_bytes;
             self.met.carried += counters.carried;
             self.met.log_files_recycled += counters.log_files_recycled;

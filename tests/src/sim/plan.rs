@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use ringmain::host::LENT_BYTES_MAX_DEFAULT;
 use ringmain_shard::store::UpkeepConfig;
 use ringmain_shard::store::settle::SettleConfig;
 
@@ -63,6 +64,8 @@ pub(super) struct Plan {
     pub(super) deletions: bool,
     /// Log groups in flight.
     pub(super) groups_in_flight_max: usize,
+    /// Memory that a shard lends to answers.
+    pub(super) lent_bytes_max: usize,
 }
 
 /// How a node ends.
@@ -135,6 +138,7 @@ impl Plan {
             shared_port: random.chance(300),
             deletions: random.chance(400),
             groups_in_flight_max: random.between(1, 4) as usize,
+            lent_bytes_max: *random.pick(&[1, 16 << 10, 64 << 10, LENT_BYTES_MAX_DEFAULT]),
         }
     }
 
