@@ -77,6 +77,7 @@ pub(crate) const STEPS: &[Step] = &[
     check("synced", When::Whole, 300, SYNCED),
     check("kill-9", When::Whole, 300, KILL_9),
     check("kill-9-proxy", When::Whole, 300, KILL_9_PROXY),
+    check("siege", When::Whole, 300, SIEGE),
 ];
 
 /// The flag rebuilds everything, hence a target folder of its own.
@@ -126,6 +127,9 @@ const KILL_9_PROXY: &[&str] = &[
     "--kills=10",
     "--proxy",
 ];
+
+/// Hostile and stalled clients: promises are asserted, times only printed.
+const SIEGE: &[&str] = &["cargo", "siege", "brief"];
 
 /// The step called `name`.
 pub(crate) fn find(name: &str) -> Option<&'static Step> {

@@ -4,5 +4,6 @@
 
 pub mod crash;
 pub mod fuzz;
+pub mod siege;
 pub mod sim;
 pub mod skip;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 /// Time since it was started.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Stopwatch(Instant);
+pub(crate) struct Stopwatch(Instant);
 
 impl Stopwatch {
     /// Starts now.
@@ -12,17 +12,17 @@ impl Stopwatch {
         clippy::disallowed_methods,
         reason = "kills land in real time, and every wait for a process is bounded"
     )]
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self(Instant::now())
     }
 
     /// How long ago that was.
-    pub(super) fn elapsed(self) -> Duration {
+    pub(crate) fn elapsed(self) -> Duration {
         self.0.elapsed()
     }
 
     /// What is left of `limit`; none once it is over.
-    pub(super) fn left_of(self, limit: Duration) -> Option<Duration> {
+    pub(crate) fn left_of(self, limit: Duration) -> Option<Duration> {
         limit.checked_sub(self.elapsed()).filter(|left| !left.is_zero())
     }
 }

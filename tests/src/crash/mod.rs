@@ -14,14 +14,14 @@ pub mod kills;
 pub mod producer;
 pub mod synced;
 
-mod clock;
+pub(crate) mod clock;
 mod dice;
 mod ledger;
 mod log_scan;
-mod place;
+pub(crate) mod place;
 mod proxy;
 mod read_back;
 mod report;
-mod session;
+pub(crate) mod session;
 mod tear;
 mod workload;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::error::CrashError;
 
 /// A new directory `name` in `target/`, or `chosen`, which must not exist or be empty.
-pub(super) fn make_directory(chosen: Option<&Path>, name: &str) -> Result<PathBuf, CrashError> {
+pub(crate) fn make_directory(chosen: Option<&Path>, name: &str) -> Result<PathBuf, CrashError> {
     let path = match chosen {
         Some(path) => path.to_owned(),
         None => beside_the_build().map_err(CrashError::io("looking for the target directory"))?.join(name),
@@ -32,7 +32,7 @@ fn beside_the_build() -> io::Result<PathBuf> {
 ///
 /// It lies below those that the kernel gives to outgoing connections: a client that keeps dialling a port where nobody
 /// listens could otherwise be given that very port and reach itself.
-pub(super) fn free_address() -> Result<SocketAddr, CrashError> {
+pub(crate) fn free_address() -> Result<SocketAddr, CrashError> {
     const CANDIDATES: std::ops::Range<u16> = 20_000..30_000;
     let spread = u16::try_from(std::process::id() % 5_000).expect("below 5,000");
     for port in CANDIDATES.skip(usize::from(spread)) {

@@ -15,7 +15,7 @@ const READ_BYTES: usize = 64 * 1024;
 
 /// A greeted connection.
 #[derive(Debug)]
-pub(super) struct Session {
+pub(crate) struct Session {
     socket: TcpStream,
     received: Vec<u8>,
     correlation: u32,
@@ -43,7 +43,7 @@ pub enum SessionError {
 
 impl Session {
     /// Connects and greets; gives the shard map too.
-    pub(super) fn connect(address: SocketAddr) -> Result<(Self, HelloResponse), SessionError> {
+    pub(crate) fn connect(address: SocketAddr) -> Result<(Self, HelloResponse), SessionError> {
         let connect = || -> io::Result<_> {
             let socket = TcpStream::connect_timeout(&address, ANSWER_AT_MOST)?;
             socket.set_nodelay(true)?;
@@ -63,7 +63,7 @@ impl Session {
     }
 
     /// Sends a request without batches and waits for its answer.
-    pub(super) fn request<Q: Body, A: Body>(
+    pub(crate) fn request<Q: Body, A: Body>(
         &mut self,
         api: Api,
         body: &Q,
@@ -73,7 +73,7 @@ impl Session {
     }
 
     /// Sends a request and gives the number that its answer will carry.
-    pub(super) fn send<Q: Body>(&mut self, api: Api, body: &Q, payload: &[u8]) -> Result<u32, SessionError> {
+    pub(crate) fn send<Q: Body>(&mut self, api: Api, body: &Q, payload: &[u8]) -> Result<u32, SessionError> {
         self.correlation += 1;
         let length = u32::try_from(payload.len()).expect("batches are small");
         let head = frame::encode(api.number(), false, 0, self.correlation, body, length);
@@ -82,7 +82,7 @@ impl Session {
     }
 
     /// Waits for the next answer, which must be that to `correlation`; gives its payload too.
-    pub(super) fn receive<A: Body>(
+    pub(crate) fn receive<A: Body>(
         &mut self,
         api: Api,
         correlation: u32,
@@ -121,12 +121,12 @@ impl Session {
 
 impl SessionError {
     /// The error behind a part's number in an answer.
-    pub(super) fn refused(error: u16, message: Option<String>) -> Self {
+    pub(crate) fn refused(error: u16, message: Option<String>) -> Self {
         Self::Refused { error, message: message.unwrap_or_default() }
     }
 
     /// Whether a client that means well tries again: the connection is gone, or the broker says so.
-    pub(super) fn is_passing(&self) -> bool {
+    pub(crate) fn is_passing(&self) -> bool {
         match self {
             Self::Lost(_) => true,
             Self::Refused { error, .. } => {

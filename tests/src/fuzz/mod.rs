@@ -12,9 +12,9 @@ pub mod registry;
 pub mod supervise;
 
 mod canaries;
-mod dice;
-mod mutate;
-mod targets;
+pub(crate) mod dice;
+pub(crate) mod mutate;
+pub(crate) mod targets;
 
 /// One parser, or one way into several.
 #[derive(Clone, Copy, Debug)]

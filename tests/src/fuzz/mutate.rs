@@ -52,21 +52,21 @@ const INTERESTING: &[u64] = &[
 
 /// An input to start from.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     pub(super) bytes: Vec<u8>,
     /// Where it is not zero: blocks on disk are mostly padding, and changing that finds nothing.
     dense: Vec<usize>,
 }
 
 impl Entry {
-    pub(super) fn new(bytes: Vec<u8>) -> Self {
+    pub(crate) fn new(bytes: Vec<u8>) -> Self {
         let dense = (0..bytes.len()).filter(|&place| bytes[place] != 0).collect();
         Self { bytes, dense }
     }
 }
 
 /// One entry of `corpus`, which is not empty, with one or a few changes.
-pub(super) fn mutate(corpus: &[Entry], dice: &mut Dice) -> Vec<u8> {
+pub(crate) fn mutate(corpus: &[Entry], dice: &mut Dice) -> Vec<u8> {
     let entry = dice.pick(corpus);
     let mut bytes = entry.bytes.clone();
     for _ in 0..dice.length(CHANGES_MAX) {

@@ -98,7 +98,7 @@ pub(in crate::fuzz) fn built(codec: Codec, records: u32) -> Vec<u8> {
 }
 
 /// Makes length and checksum of the one batch that the bytes are right.
-pub(in crate::fuzz) fn seal(input: &mut [u8]) {
+pub(crate) fn seal(input: &mut [u8]) {
     if input.len() < HEADER_BYTES {
         return;
     }

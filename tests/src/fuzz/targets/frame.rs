@@ -54,7 +54,7 @@ pub(in crate::fuzz) fn seeds() -> Vec<Vec<u8>> {
 }
 
 /// Makes the checksum of every frame right, as far as the lengths lead from one to the next.
-pub(in crate::fuzz) fn seal(input: &mut [u8]) {
+pub(crate) fn seal(input: &mut [u8]) {
     let mut rest = input;
     while let Ok(Some(header)) = FrameHeader::parse(rest) {
         let body_end = HEADER_BYTES.saturating_add(header.body_length as usize);

@@ -1,11 +1,11 @@
 //! What is done with an input, by kind of parser, and the valid encodings to begin with.
 
-pub(super) mod batch;
+pub(crate) mod batch;
 pub(super) mod bodies;
 pub(super) mod checkpoint;
 pub(super) mod client;
 pub(super) mod codec;
-pub(super) mod frame;
+pub(crate) mod frame;
 pub(super) mod group;
 pub(super) mod log;
 pub(super) mod metadata;

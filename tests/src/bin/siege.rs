@@ -1,0 +1,112 @@
+//! `siege`: besieges a real broker with what its clients should never do, or never that much of.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use ringmain_tests::siege::broker::{self, BrokerOptions};
+use ringmain_tests::siege::error::SiegeError;
+use ringmain_tests::siege::frames::{self, FramesOptions};
+use ringmain_tests::siege::stalled::{self, StalledOptions};
+use tracing_subscriber::filter::LevelFilter;
+
+/// Besieges a real broker with what its clients should never do, or never that much of.
+#[derive(Debug, Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    siege: Siege,
+    /// Keep the data here: a directory that does not exist or is empty, on a disk.
+    #[arg(long, global = true)]
+    dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Siege {
+    /// Random, truncated, flipped and oversized frames over all native ports.
+    Frames {
+        /// How many.
+        #[arg(default_value_t = 1_000_000)]
+        frames: u64,
+        /// Decides all of them.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+    /// Clients that stall in the middle of a large frame, and clients that never read what they fetch.
+    Stalled {
+        /// As many of each.
+        #[arg(long, default_value_t = 100)]
+        clients: usize,
+        /// For how long.
+        #[arg(long, default_value_t = 45)]
+        seconds: u64,
+    },
+    /// Small versions of the first two, for every run of `cargo ci`.
+    Brief,
+    /// Be the broker.
+    #[command(name = broker::MODE, hide = true)]
+    Broker {
+        #[arg(long)]
+        data_dir: PathBuf,
+        #[arg(long)]
+        native: SocketAddr,
+        #[arg(long)]
+        shards: u16,
+        #[arg(long)]
+        memory: usize,
+        #[arg(long)]
+        log_size: u64,
+    },
+}
+
+fn main() -> ExitCode {
+    let Arguments { siege, dir } = Arguments::parse();
+    tracing_subscriber::fmt().with_max_level(LevelFilter::INFO).with_writer(std::io::stderr).init();
+    if let Siege::Broker { data_dir, native, shards, memory, log_size } = siege {
+        let (memory_bytes, log_bytes) = (memory, log_size);
+        return broker::run(BrokerOptions { data_dir, native, shards, memory_bytes, log_bytes });
+    }
+    match lay(siege, dir) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn lay(siege: Siege, directory: Option<PathBuf>) -> Result<(), SiegeError> {
+    match siege {
+        Siege::Frames { frames, seed } => {
+            let calm = Duration::from_secs(5);
+            frames::run(&FramesOptions { frames, seed, calm, directory })?;
+        }
+        Siege::Stalled { clients, seconds } => {
+            let options = StalledOptions {
+                clients,
+                stalled: Duration::from_secs(seconds),
+                data_bytes: 512 << 20,
+                calm: Duration::from_secs(5),
+                directory,
+            };
+            stalled::run(&options)?;
+        }
+        Siege::Brief => {
+            let calm = Duration::from_millis(1_500);
+            let within = |name: &str| directory.as_ref().map(|directory| directory.join(name));
+            let options = FramesOptions { frames: 20_000, seed: 1, calm, directory: within("frames") };
+            frames::run(&options)?;
+            let options = StalledOptions {
+                clients: 100,
+                stalled: Duration::from_secs(2),
+                data_bytes: 128 << 20,
+                calm,
+                directory: within("stalled"),
+            };
+            stalled::run(&options)?;
+        }
+        Siege::Broker { .. } => unreachable!("taken above"),
+    }
+    Ok(())
+}

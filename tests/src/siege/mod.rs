@@ -1,0 +1,18 @@
+//! The broker besieged: clients that mean harm or just stall, against a real broker process on a real disk, beside a client
+//! that means well.
+//!
+//! What is promised is asserted: the broker lives, answers or closes, keeps its memory within a stated bound, and the
+//! well-meaning client sees no error. Times are printed as ratios within one run and never asserted: they are noisy.
+
+pub mod broker;
+pub mod error;
+pub mod frames;
+pub mod stalled;
+
+mod client;
+mod healthy;
+mod latencies;
+mod memory;
+mod owners;
+mod process;
+mod run;
