@@ -24,6 +24,8 @@ pub(super) struct Disk {
     under_way: Vec<(FileToken, FileOperation)>,
     /// Bytes of files beyond which there is no room.
     pub(super) bytes_max: usize,
+    /// A bit was ever flipped.
+    pub(super) has_rotted: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -49,6 +51,7 @@ impl Disk {
             open: BTreeMap::new(),
             under_way: Vec::new(),
             bytes_max: usize::MAX,
+            has_rotted: false,
         }
     }
 
@@ -143,6 +146,7 @@ impl Disk {
         let inode = &mut self.inodes[self.names.files[path]];
         inode.bytes[position] ^= 1;
         inode.synced = inode.bytes.clone();
+        self.has_rotted = true;
     }
 
     /// Removes every file for which `is_kept` does not hold, for certain.

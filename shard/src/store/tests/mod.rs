@@ -4,6 +4,7 @@ mod disk;
 mod history;
 mod node;
 mod replayed;
+mod scrub;
 mod times;
 
 use proptest::prelude::*;
