@@ -74,6 +74,7 @@ pub(crate) const STEPS: &[Step] = &[
     check("sim", When::Whole, 300, SIM),
     check("sim-replays", When::Whole, 120, SIM_REPLAYS),
     check("fuzz", When::Whole, 300, FUZZ),
+    check("rot", When::Whole, 300, ROT),
     check("synced", When::Whole, 300, SYNCED),
     check("kill-9", When::Whole, 300, KILL_9),
     check("kill-9-proxy", When::Whole, 300, KILL_9_PROXY),
@@ -99,6 +100,9 @@ const SIM_REPLAYS: &[&str] = &["cargo", "sim", "--check-determinism", "20"];
 
 /// Every parser over its corpus and 100,000 mutations of it; the planted bugs have to be found.
 const FUZZ: &[&str] = &["cargo", "fuzzing"];
+
+/// A thousand bits are `cargo rot`.
+const ROT: &[&str] = &["cargo", "rot", "--flips", "200", "--brokers", "8"];
 
 /// Compiles what the next two use as well.
 const SYNCED: &[&str] = &["cargo", "run", "--quiet", "--release", "--package=ringmain-tests", "--bin=synced"];

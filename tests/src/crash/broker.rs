@@ -70,7 +70,7 @@ pub fn run(options: &BrokerOptions) -> ExitCode {
 
 /// A running broker. Killed when dropped.
 #[derive(Debug)]
-pub(super) struct Broker {
+pub(crate) struct Broker {
     process: Child,
     /// The lines that it prints.
     lines: Receiver<String>,
@@ -79,7 +79,7 @@ pub(super) struct Broker {
 
 impl Broker {
     /// Starts a broker and waits until it is ready. What it logs is added to `log`.
-    pub(super) fn start(options: &BrokerOptions, log: &Path) -> Result<Self, CrashError> {
+    pub(crate) fn start(options: &BrokerOptions, log: &Path) -> Result<Self, CrashError> {
         let mut broker = Self::spawn(options, log)?;
         if broker.is_ready_within(READY_AT_MOST)? {
             Ok(broker)
@@ -89,7 +89,7 @@ impl Broker {
     }
 
     /// Starts a broker and kills it `after` that time, whether it is ready then or not.
-    pub(super) fn start_and_kill(
+    pub(crate) fn start_and_kill(
         options: &BrokerOptions,
         log: &Path,
         after: Duration,
@@ -105,8 +105,17 @@ impl Broker {
         broker.kill()
     }
 
+    /// Waits for that long; it must not end meanwhile.
+    pub(crate) fn run_for(&self, time: Duration) -> Result<(), CrashError> {
+        match self.lines.recv_timeout(time) {
+            Err(RecvTimeoutError::Timeout) => Ok(()),
+            Err(RecvTimeoutError::Disconnected) => Err(self.problem("ended by itself")),
+            Ok(_) => Err(self.problem("said something while it served")),
+        }
+    }
+
     /// Kills it with SIGKILL; it is gone afterwards.
-    pub(super) fn kill(mut self) -> Result<(), CrashError> {
+    pub(crate) fn kill(mut self) -> Result<(), CrashError> {
         if self.process.try_wait().map_err(CrashError::io("looking for the broker"))?.is_some() {
             return Err(self.problem("ended by itself"));
         }
@@ -116,7 +125,7 @@ impl Broker {
     }
 
     /// Stops it with SIGTERM; it must end well, and in time.
-    pub(super) fn stop(mut self) -> Result<(), CrashError> {
+    pub(crate) fn stop(mut self) -> Result<(), CrashError> {
         kill_process(self.process_id(), Signal::TERM)
             .map_err(|error| CrashError::Io { during: "stopping the broker", error: error.into() })?;
         // Its standard output closes when it ends.
@@ -129,7 +138,7 @@ impl Broker {
     }
 
     /// Its process.
-    pub(super) fn process_id(&self) -> Pid {
+    pub(crate) fn process_id(&self) -> Pid {
         Pid::from_child(&self.process)
     }
 

@@ -7,35 +7,35 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 /// A stream of choices.
 #[derive(Debug)]
-pub(super) struct Dice(ChaCha8Rng);
+pub(crate) struct Dice(ChaCha8Rng);
 
 impl Dice {
     /// The stream of one concern under `seed`.
-    pub(super) fn new(seed: u64, concern: u64) -> Self {
+    pub(crate) fn new(seed: u64, concern: u64) -> Self {
         let mut stream = ChaCha8Rng::seed_from_u64(seed);
         stream.set_stream(concern);
         Self(stream)
     }
 
     /// A number from `first` to `last`.
-    pub(super) fn between(&mut self, first: u64, last: u64) -> u64 {
+    pub(crate) fn between(&mut self, first: u64, last: u64) -> u64 {
         let choices = u128::from(last - first) + 1;
         // Below `choices`, so it fits.
         first + ((u128::from(self.0.next_u64()) * choices) >> 64) as u64
     }
 
     /// True once in `of` cases.
-    pub(super) fn once_in(&mut self, of: u64) -> bool {
+    pub(crate) fn once_in(&mut self, of: u64) -> bool {
         self.between(1, of) == 1
     }
 
     /// A time from `first` to `last` milliseconds, in steps of a microsecond.
-    pub(super) fn milliseconds(&mut self, first: u64, last: u64) -> Duration {
+    pub(crate) fn milliseconds(&mut self, first: u64, last: u64) -> Duration {
         Duration::from_micros(self.between(first * 1_000, last * 1_000))
     }
 
     /// As many bytes of noise.
-    pub(super) fn noise(&mut self, bytes: usize) -> Vec<u8> {
+    pub(crate) fn noise(&mut self, bytes: usize) -> Vec<u8> {
         let mut noise = vec![0; bytes];
         self.0.fill_bytes(&mut noise);
         noise

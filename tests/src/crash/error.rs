@@ -141,7 +141,7 @@ pub enum CrashError {
 }
 
 impl CrashError {
-    pub(super) fn io(during: &'static str) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(during: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |error| Self::Io { during, error }
     }
 }

@@ -15,7 +15,7 @@ pub mod producer;
 pub mod synced;
 
 pub(crate) mod clock;
-mod dice;
+pub(crate) mod dice;
 mod ledger;
 mod log_scan;
 pub(crate) mod place;
