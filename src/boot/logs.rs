@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use bytes::Bytes;
+use ringmain_shard::store::LOG_DIRECTORY;
 use ringmain_wal::block::{aligned_zeroes, round_up};
 use ringmain_wal::checkpoint::{self, Checkpoint, LogExtent};
 use ringmain_wal::group::{Generation, LogId, Sequence};
@@ -84,6 +85,9 @@ pub(super) fn note_ends(
     extents.sort_by_key(|extent| (extent.generation, extent.log));
     let mut noted = known;
     if noted.logs != extents {
+        // What is noted has to be there from now on: a log that never got as far as its first group may not have its name
+        // for good yet.
+        directory.sync_directory(LOG_DIRECTORY)?;
         noted = Checkpoint { write_number: noted.write_number + 1, logs: extents, ..noted };
         save_checkpoint(directory, &noted)?;
     }

@@ -5,6 +5,7 @@ mod nearest;
 
 use std::collections::BTreeMap;
 
+use ringmain_wal::commit::FlushBound;
 use ringmain_wire::batch::TimestampType;
 use ringmain_wire::native::messages::ConfigEntry;
 
@@ -25,6 +26,8 @@ pub const SEGMENT_BYTES_MIN: u64 = 1024 * 1024;
 const KEYS_WITH_EFFECT: &[&str] = &[
     "cleanup.policy",
     "compression.type",
+    "flush.messages",
+    "flush.ms",
     "max.message.bytes",
     "message.timestamp.type",
     "retention.bytes",
@@ -51,11 +54,16 @@ pub struct TopicSettings {
     pub segment_ms: u64,
     /// Whose clock gives records their time (`message.timestamp.type`).
     pub timestamp_type: TimestampType,
-    /// Records that may be acknowledged before a sync (`flush.messages`).
+    /// So many records are synced (`flush.messages`).
     pub flush_messages: u64,
-    /// Milliseconds that acknowledged records may wait for a sync (`flush.ms`).
+    /// Milliseconds after which records are synced (`flush.ms`).
     pub flush_ms: u64,
 }
+
+/// The value of `flush.messages` and `flush.ms` that says nothing.
+const FLUSH_UNSET: u64 = i64::MAX.unsigned_abs();
+/// What `flush.ms` is taken for where only `flush.messages` is set: few records do not wait for ever.
+const FLUSH_MS_WITH_MESSAGES: u64 = 1_000;
 
 impl Default for TopicSettings {
     fn default() -> Self {
@@ -66,8 +74,8 @@ impl Default for TopicSettings {
             segment_bytes: 1_073_741_824,
             segment_ms: 604_800_000,
             timestamp_type: TimestampType::CreateTime,
-            flush_messages: i64::MAX.unsigned_abs(),
-            flush_ms: i64::MAX.unsigned_abs(),
+            flush_messages: FLUSH_UNSET,
+            flush_ms: FLUSH_UNSET,
         }
     }
 }
@@ -84,6 +92,29 @@ impl TopicSettings {
             }
         }
         settings
+    }
+
+    /// What of acknowledged records may wait for a sync; `None`: nothing, which is the default. Kafka's default is to wait
+    /// for ever.
+    #[must_use]
+    pub fn flush(&self) -> Option<FlushBound> {
+        let Self { flush_messages, flush_ms, .. } = *self;
+        if flush_messages == 1 || flush_ms == 0 || flush_messages.min(flush_ms) == FLUSH_UNSET {
+            return None;
+        }
+        let within_ms = if flush_ms == FLUSH_UNSET { FLUSH_MS_WITH_MESSAGES } else { flush_ms };
+        Some(FlushBound { records: flush_messages, within_ns: within_ms.saturating_mul(1_000_000) })
+    }
+
+    /// What an acknowledgement means, for people.
+    #[must_use]
+    pub fn durability(&self) -> String {
+        let Some(FlushBound { records, within_ns }) = self.flush() else {
+            return "synced before acknowledged".to_owned();
+        };
+        let ms = within_ns / 1_000_000;
+        let records = if records == FLUSH_UNSET { "all".to_owned() } else { format!("fewer than {records}") };
+        format!("written before acknowledged, a loss of power takes {records} records of the last {ms} ms")
     }
 }
 
@@ -190,6 +221,37 @@ mod tests {
             format!("\"nope\" is not a topic setting; this version has {switched_on}")
         );
         assert!(message(&"\u{e4}".repeat(1 << 20)).len() < 400);
+    }
+
+    #[test]
+    fn records_wait_for_a_sync_only_where_a_bound_is_set() {
+        let flush = |configs: &[(&str, &str)]| {
+            let configs = configs.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect();
+            let settings = TopicSettings::of(&configs);
+            let flush = settings.flush().map(|bound| (bound.records, bound.within_ns));
+            (flush, settings.durability())
+        };
+        let synced = (None, "synced before acknowledged".to_owned());
+        let unset = "9223372036854775807";
+        for configs in [
+            &[][..],
+            &[("flush.messages", "1")],
+            &[("flush.messages", "1"), ("flush.ms", "1000")],
+            &[("flush.ms", "0")],
+            &[("flush.messages", unset), ("flush.ms", unset)],
+        ] {
+            assert_eq!(flush(configs), synced, "{configs:?}");
+        }
+        let (bound, text) = flush(&[("flush.messages", "10000")]);
+        assert_eq!(bound, Some((10_000, 1_000_000_000)));
+        assert_eq!(
+            text,
+            "written before acknowledged, a loss of power takes fewer than 10000 records of the last 1000 ms"
+        );
+        let (bound, text) = flush(&[("flush.ms", "200")]);
+        assert_eq!(bound, Some((FLUSH_UNSET, 200_000_000)));
+        assert!(text.ends_with("takes all records of the last 200 ms"), "{text}");
+        assert_eq!(flush(&[("flush.ms", "5"), ("flush.messages", "7")]).0, Some((7, 5_000_000)));
     }
 
     #[test]

@@ -242,6 +242,7 @@ impl ShardHost {
             segment_ms: settings.segment_ms,
             retention_ms: settings.retention_ms,
             retention_bytes: settings.retention_bytes,
+            flush: settings.flush(),
         };
         for id in topic.partition_ids() {
             self.store.set_limits(id, limits);

@@ -64,6 +64,7 @@ impl Store {
         let charged = here.partition.tail().charged_bytes();
         let cuts_settled = end < here.partition.settled_end();
         let void = here.partition.truncate(end, place);
+        here.synced_upto = here.synced_upto.min(end);
         self.tail_bytes -= charged - here.partition.tail().charged_bytes();
         if cuts_settled {
             here.open_index = None;

@@ -13,6 +13,8 @@ pub struct StoreCounters {
     pub groups: u64,
     /// Bytes of these groups.
     pub group_bytes: u64,
+    /// Syncs of log files, for groups that were written without.
+    pub log_syncs: u64,
     /// Bytes put into segments.
     pub settled_bytes: u64,
     /// Batches put into the log again.

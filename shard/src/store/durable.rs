@@ -6,7 +6,7 @@ use ringmain_wal::group::{EntryKind, Sequence};
 use crate::effect::{Effect, Effects, FileId, FileOperation, WriteSync};
 use crate::partition::tail::{Carried, LogPlace};
 
-use super::pending::{PendingEntry, PendingKind};
+use super::pending::{PendingEntry, PendingKind, StoredBatch};
 use super::removal::Void;
 use super::token::StoreToken;
 use super::{Appended, Completion, Store, resident};
@@ -53,9 +53,35 @@ impl Store {
             file: FileId(group.file),
             position: group.position,
             bytes: group.bytes,
-            sync: WriteSync::Durable,
+            sync: if group.durable { WriteSync::Durable } else { WriteSync::Deferred },
         };
         effects.push(Effect::File { token: StoreToken::Group(group.sequence).encode(), operation });
+    }
+
+    /// The log's marks may have moved.
+    pub(super) fn handle_marks<M>(&mut self, effects: &mut Effects<M>) {
+        while let Some(mark) = self.commit.poll_durable() {
+            self.handle_durable(mark, effects);
+        }
+        if let Some(stored) = self.commit.poll_stored() {
+            self.handle_stored(stored);
+        }
+    }
+
+    /// Everything up to group `stored` is written: what counts then is shown, and whoever waited for that is answered.
+    fn handle_stored(&mut self, stored: Sequence) {
+        for batch in self.pending.take_stored(stored) {
+            let partition = &mut resident(&mut self.residents, batch.slot).partition;
+            let moved = partition.advance(batch.next_offset);
+            if let Some(ticket) = batch.ticket {
+                let StoredBatch { base_offset, duplicate, .. } = batch;
+                let appended = Appended { base_offset, log_start: partition.log_start(), duplicate };
+                self.completions.push_back(Completion { ticket, result: Ok(appended) });
+            }
+            if moved {
+                self.wake_watchers(batch.slot);
+            }
+        }
     }
 
     /// Everything up to group `mark` is on stable storage: partitions show it, and whoever waited is answered.
@@ -94,7 +120,7 @@ impl Store {
         let truncated = here.truncated;
         let partition = &mut here.partition;
         let (ticket, base_offset, moved) = match entry.kind {
-            PendingKind::Append { base_offset, next_offset, ticket } => {
+            PendingKind::Append { base_offset, next_offset, ticket, .. } => {
                 (ticket, base_offset, partition.advance(next_offset))
             }
             PendingKind::Truncate { end, ticket } => (ticket, end, false),

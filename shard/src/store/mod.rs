@@ -25,7 +25,7 @@ mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use ringmain_wal::commit::{GroupCommit, GroupCommitConfig, Refused};
+use ringmain_wal::commit::{AppendOptions, GroupCommit, GroupCommitConfig, Refused};
 use ringmain_wal::group::Sequence;
 use ringmain_wal::names::log_file_name;
 use ringmain_wal::segment::IndexBuilder;
@@ -33,7 +33,7 @@ use ringmain_wire::batch::BatchHeader;
 use ringmain_wire::ids::{LeaderEpoch, Offset, PartitionId, TimestampMs};
 use ringmain_wire::native::errors::ErrorCode;
 
-use crate::effect::{Effect, Effects, FileToken, StopReason};
+use crate::effect::{Effect, Effects, FileId, FileOperation, FileToken, StopReason};
 use crate::event::{FileError, FileOutcome};
 use crate::partition::tail::LogPlace;
 use crate::partition::{Admission, Partition};
@@ -89,6 +89,8 @@ struct Resident {
     /// Fetches to be told when the high watermark moves.
     watchers: Vec<Ticket>,
     limits: PartitionLimits,
+    /// Where the last batch ends that counts only when it is on stable storage.
+    synced_upto: Offset,
     /// The group of its last truncation in this start.
     truncated: Option<Sequence>,
     /// Its directory is there for certain.
@@ -293,21 +295,25 @@ impl Store {
             }
             return ProduceOutcome::Refused(code);
         }
-        let (commit, records) = (&mut self.commit, header.records);
-        let (appended, header) = match append_time {
-            None => (commit.append_batch(id, leader_epoch, base_offset, records, batch), *header),
-            Some(time) => (
-                commit.append_batch_at(id, leader_epoch, base_offset, records, batch, time),
-                header.with_append_time(time),
-            ),
-        };
+        let here = resident(&mut self.residents, slot);
+        // Nothing is shown before what stands in front of it.
+        let is_behind_synced = here.synced_upto > here.partition.high_watermark();
+        let flush = here.limits.flush.filter(|_| !is_behind_synced);
+        let options = AppendOptions { append_time, flush };
+        let appended =
+            self.commit.append_batch_with(id, leader_epoch, base_offset, header.records, batch, options);
         match appended {
             Ok(sequence) => {
+                let header = append_time.map_or(*header, |time| header.with_append_time(time));
                 let place = self.log_place(sequence);
-                let partition = &mut resident(&mut self.residents, slot).partition;
-                partition.appended(&header, place);
-                let next_offset = partition.end();
-                self.pending.push(sequence, slot, PendingKind::Append { base_offset, next_offset, ticket });
+                let here = resident(&mut self.residents, slot);
+                here.partition.appended(&header, place);
+                let (next_offset, once_written) = (here.partition.end(), flush.is_some());
+                if !once_written {
+                    here.synced_upto = next_offset;
+                }
+                let kind = PendingKind::Append { base_offset, next_offset, ticket, once_written };
+                self.pending.push(sequence, slot, kind);
                 self.counters.batches += 1;
                 self.counters.batch_bytes += batch.len() as u64;
                 ProduceOutcome::Waiting
@@ -360,9 +366,15 @@ impl Store {
         match (StoreToken::decode(token), result) {
             (StoreToken::Group(sequence), Ok(_)) => {
                 self.commit.handle_written(sequence);
-                while let Some(mark) = self.commit.poll_durable() {
-                    self.handle_durable(mark, effects);
-                }
+                self.handle_marks(effects);
+            }
+            (StoreToken::SyncLog(_), Ok(_)) => {
+                self.commit.handle_synced();
+                self.handle_marks(effects);
+            }
+            (StoreToken::SyncLog(file), Err(error)) => {
+                self.commit.handle_sync_failed();
+                self.stop(&format!("sync of {} failed: {error}", self.path(file)), effects);
             }
             (StoreToken::Group(sequence), Err(error)) => {
                 self.commit.handle_failed(sequence);
@@ -413,6 +425,11 @@ impl Store {
         while let Some(group) = self.commit.poll_group(now.mono.0) {
             self.start_group(group, effects);
         }
+        if let Some(sync) = self.commit.poll_sync(now.mono.0) {
+            let operation = FileOperation::Sync { file: FileId(sync.file) };
+            effects.push(Effect::File { token: StoreToken::SyncLog(sync.file).encode(), operation });
+            self.counters.log_syncs += 1;
+        }
     }
 
     /// The next wait that has ended.
@@ -438,6 +455,7 @@ impl Store {
             partition,
             watchers: Vec::new(),
             limits: PartitionLimits::default(),
+            synced_upto: Offset::ZERO,
             truncated: None,
             has_directory,
             begun: BTreeSet::new(),

@@ -11,6 +11,8 @@ use super::{Slot, Ticket};
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     groups: VecDeque<PendingGroup>,
+    /// What counts once written has been told of up to here.
+    stored: Sequence,
 }
 
 /// One group that is being gathered, queued or written.
@@ -35,8 +37,8 @@ pub(super) struct PendingEntry {
 /// The kinds of entries, as their durability matters.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum PendingKind {
-    /// Records up to `next_offset` become durable.
-    Append { base_offset: Offset, next_offset: Offset, ticket: Option<Ticket> },
+    /// Records up to `next_offset` become durable; shown and acknowledged `once_written`.
+    Append { base_offset: Offset, next_offset: Offset, ticket: Option<Ticket>, once_written: bool },
     /// The suffix from `end` on is gone.
     Truncate { end: Offset, ticket: Option<Ticket> },
     /// The prefix up to `offset` may go.
@@ -45,6 +47,17 @@ pub(super) enum PendingKind {
     State { settled_end: Offset, truncations: u64 },
     /// The batch at `base_offset` stands in the log again.
     Carried { base_offset: Offset },
+}
+
+/// A batch that counts once it is written, and is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StoredBatch {
+    pub(super) slot: Slot,
+    pub(super) base_offset: Offset,
+    pub(super) next_offset: Offset,
+    pub(super) ticket: Option<Ticket>,
+    /// It was sent again meanwhile.
+    pub(super) duplicate: bool,
 }
 
 impl PendingKind {
@@ -107,6 +120,32 @@ impl Pending {
             return None;
         }
         self.groups.pop_front()
+    }
+
+    /// Takes out what counts now that everything up to group `stored` is written: of each batch the partition's slot, its
+    /// offsets and whoever waits for it, in the order of the log.
+    pub(super) fn take_stored(&mut self, stored: Sequence) -> Vec<StoredBatch> {
+        let from = self.groups.partition_point(|group| group.sequence <= self.stored);
+        self.stored = stored;
+        let mut taken = Vec::new();
+        for group in self.groups.iter_mut().skip(from).take_while(|group| group.sequence <= stored) {
+            let entries = group.entries.iter_mut().map(|entry| (entry, false));
+            let duplicates = group.duplicates.iter_mut().map(|entry| (entry, true));
+            for (entry, duplicate) in entries.chain(duplicates).filter(|(entry, _)| !entry.cut) {
+                if let PendingKind::Append { base_offset, next_offset, ticket, once_written: true } =
+                    &mut entry.kind
+                {
+                    taken.push(StoredBatch {
+                        slot: entry.slot,
+                        base_offset: *base_offset,
+                        next_offset: *next_offset,
+                        ticket: ticket.take(),
+                        duplicate,
+                    });
+                }
+            }
+        }
+        taken
     }
 
     /// Cuts entries of `slot` that stand at or above `end` (all of them for `None`), and takes their tickets.

@@ -9,6 +9,8 @@ use crate::effect::FileToken;
 pub(super) enum StoreToken {
     /// The write of a log group.
     Group(Sequence),
+    /// The sync of the log file of this number.
+    SyncLog(u32),
     /// A step in preparing a log file.
     Prepare,
     /// Something whose outcome only matters if it failed.
@@ -32,6 +34,7 @@ impl StoreToken {
             Self::Settle(job) => (3, job),
             Self::Read(step) => (4, step),
             Self::Remove => (5, 0),
+            Self::SyncLog(file) => (6, u64::from(file)),
         };
         assert!(value < 1 << KIND_SHIFT, "{value} does not fit a token");
         FileToken(kind << KIND_SHIFT | value)
@@ -46,6 +49,7 @@ impl StoreToken {
             3 => Self::Settle(value),
             4 => Self::Read(value),
             5 => Self::Remove,
+            6 => Self::SyncLog(u32::try_from(value).expect("log files have small numbers")),
             kind => unreachable!("the store never made a token of kind {kind}"),
         }
     }

@@ -7,7 +7,7 @@ use ringmain_wire::ids::TopicId;
 use ringmain_wire::native::messages::{AlterTopicRequest, CreateTopicRequest, TopicDescription};
 use serde::Serialize;
 
-use super::describe::{DURABILITY, TopicDocument};
+use super::describe::{TopicDocument, durability};
 use super::setting::Setting;
 use crate::cli::arguments::{BrokerArguments, Format};
 use crate::cli::failure::Failure;
@@ -81,8 +81,9 @@ pub(super) fn create(arguments: CreateArguments, format: Format) -> Result<(), F
     tell(&created, format, |topic| {
         let (partitions, replicas) = (topic.partitions.len(), topic.replication_factor);
         format!(
-            "created {}: partitions {partitions}, replication factor {replicas}, {DURABILITY}\n",
-            topic.name
+            "created {}: partitions {partitions}, replication factor {replicas}, {}\n",
+            topic.name,
+            durability(topic)
         )
     })
 }

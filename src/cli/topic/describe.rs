@@ -13,9 +13,8 @@ use crate::cli::arguments::{BrokerArguments, Format};
 use crate::cli::failure::{EXIT_FAILED, Failure};
 use crate::cli::output::{Table, write_document, write_text};
 use crate::cli::session::with_client;
+use crate::host::config::TopicSettings;
 
-/// What an acknowledgement means: the only level of this version, which refuses the settings that lower it.
-pub(super) const DURABILITY: &str = "synced before acknowledged";
 /// Partitions asked for their offsets at once.
 const QUESTIONS_MAX: usize = 64;
 
@@ -77,13 +76,19 @@ fn check_ends(topic: &TopicDescription, ends: &Ends) -> Result<(), Failure> {
     Err(Failure::passed_on(EXIT_FAILED, error.code().name(), &message))
 }
 
+/// What an acknowledgement means.
+pub(super) fn durability(topic: &TopicDescription) -> String {
+    let configs = topic.configs.iter().map(|entry| (entry.key.clone(), entry.value.clone()));
+    TopicSettings::of(&configs.collect()).durability()
+}
+
 /// A topic for programs. Fields may only be added.
 #[derive(Serialize)]
 pub(super) struct TopicDocument<'a> {
     name: &'a str,
     id: String,
     replication_factor: u16,
-    durability: &'static str,
+    durability: String,
     partitions: Vec<PartitionDocument>,
     configs: BTreeMap<&'a str, &'a str>,
 }
@@ -125,7 +130,7 @@ impl<'a> TopicDocument<'a> {
             name: &topic.name,
             id: topic.id.to_string(),
             replication_factor: topic.replication_factor,
-            durability: DURABILITY,
+            durability: durability(topic),
             partitions: topic.partitions.iter().map(partition).collect(),
             configs: topic.configs.iter().map(|entry| (entry.key.as_str(), entry.value.as_str())).collect(),
         }

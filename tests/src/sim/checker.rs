@@ -36,6 +36,8 @@ macro_rules! ensure {
     };
 }
 
+mod power_loss;
+
 /// What the checker is told before a record is given to a producer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Intent {
@@ -72,6 +74,10 @@ struct History {
     ever_truncated: bool,
     /// Reported as damaged: what is lost, is.
     damaged: bool,
+    /// What it held when its node ended.
+    held_at_end: Vec<(Offset, RecordTag)>,
+    /// Power was lost since it was last served.
+    lost_power: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -287,6 +293,9 @@ impl Checker {
     ) -> Checked {
         let id = partition.id();
         let found = self.read(partition, stored)?;
+        if recovered && !partition.is_damaged() {
+            self.forgive_loss(id, partition.high_watermark())?;
+        }
         let mut history = self.histories.remove(&id).unwrap_or_default();
         ensure!(
             !partition.is_damaged() || rot_reported || history.damaged,
@@ -306,6 +315,14 @@ impl Checker {
         }
         self.histories.insert(id, history);
         checked
+    }
+
+    /// Segments of a damaged partition are gone: what let them go may be what rotted.
+    pub(super) fn handle_unreadable(&mut self, partition: &Partition) {
+        let history = self.histories.entry(partition.id()).or_default();
+        history.damaged = true;
+        history.log_start = history.log_start.min(partition.log_start());
+        history.high_watermark = history.high_watermark.min(partition.high_watermark());
     }
 
     fn compare(&self, history: &History, partition: &Partition, found: &[(Offset, RecordTag)]) -> Checked {
@@ -530,52 +547,4 @@ impl History {
 }
 
 #[cfg(test)]
-mod tests {
-    use ringmain_wire::ids::PartitionIndex;
-
-    use super::super::records::key_of;
-    use super::*;
-
-    const PARTITION: PartitionId = PartitionId::new(TopicId([7; 16]), PartitionIndex(0));
-
-    fn checker(records: u64) -> Checker {
-        let mut checker = Checker::new();
-        for producer in 0..records {
-            let intent = Intent { partition: PARTITION, producer, idempotent: true, value_bytes: 1 };
-            checker.handle_sent(intent);
-        }
-        checker
-    }
-
-    fn consume(checker: &mut Checker, offset: i64, tag: u64) -> Checked {
-        let tag = RecordTag(tag);
-        let value = checker.values().of(tag, 1).to_vec();
-        checker.handle_consumed(PARTITION, Offset(offset), Some(&key_of(tag)), Some(&value))
-    }
-
-    fn acknowledge(checker: &mut Checker, offset: i64, tag: u64) -> Checked {
-        checker.handle_acknowledged(RecordTag(tag), Some(Offset(offset))).map(|_| ())
-    }
-
-    #[test]
-    fn what_a_cut_took_may_be_heard_of_late_and_binds_nobody() {
-        let mut checker = checker(3);
-        let readable = vec![(Offset(0), RecordTag(0)), (Offset(1), RecordTag(1))];
-        checker.handle_truncation(PARTITION, Offset(1), readable);
-        assert_eq!(consume(&mut checker, 1, 1), Ok(()));
-        assert_eq!(acknowledge(&mut checker, 1, 2), Ok(()));
-        assert_eq!(acknowledge(&mut checker, 1, 1), Ok(()), "as late as that");
-    }
-
-    #[test]
-    fn what_could_not_be_read_before_a_cut_is_bound_to_its_offset() {
-        let mut checker = checker(3);
-        let readable = vec![(Offset(0), RecordTag(0)), (Offset(1), RecordTag(1))];
-        checker.handle_truncation(PARTITION, Offset(1), readable);
-        for (offset, other) in [(0, 1), (1, 0), (2, 1)] {
-            assert_eq!(consume(&mut checker, offset, 2), Ok(()));
-            let broken = consume(&mut checker, offset, other);
-            assert_eq!(broken.map_err(|violation| violation.invariant), Err("I8"), "offset {offset}");
-        }
-    }
-}
+mod tests;

@@ -250,8 +250,11 @@ impl World {
         self.node.recovered.clear();
         for partition in booted.partitions.iter().flatten() {
             self.node.recovered.push((partition.id(), partition.end().get()));
-            let stored = stored::batches(&self.disk, partition, partition.high_watermark())?;
-            self.checker.check_contents(partition, &stored, true, rot_reported)?;
+            match stored::batches(&self.disk, partition, partition.high_watermark()) {
+                Ok(stored) => self.checker.check_contents(partition, &stored, true, rot_reported)?,
+                Err(_) if partition.is_damaged() && rot_reported => self.checker.handle_unreadable(partition),
+                Err(gone) => return Err(gone),
+            }
         }
         if matches!(self.phase, Phase::Stopping { .. }) {
             self.phase = Phase::Done;
@@ -392,6 +395,7 @@ impl World {
         self.note("node ends", [ending as u64, self.disk.durable_writes_in_flight() as u64, 0]);
         self.node.armed = None;
         self.disk_work.clear();
+        self.note_relaxed();
         let loss = match ending {
             Ending::Kill | Ending::Shutdown => self.disk.handle_kill(),
             Ending::PowerLoss => self.lose_power(),
@@ -432,7 +436,23 @@ impl World {
         self.start_again();
     }
 
+    /// What relaxed partitions hold: a loss of power may take some of it, and answers from before may still arrive.
+    fn note_relaxed(&mut self) {
+        for shard in 0..self.node.shards.len() as u16 {
+            let partitions = self.node.shards[usize::from(shard)].host.store().partitions();
+            let ids: Vec<PartitionId> =
+                partitions.map(Partition::id).filter(|id| self.checker.may_be_relaxed(*id)).collect();
+            for id in ids {
+                // What cannot be read is judged where it is served.
+                if let Ok(held) = self.contents(shard, id) {
+                    self.checker.handle_ending(id, held);
+                }
+            }
+        }
+    }
+
     fn lose_power(&mut self) -> Loss {
+        self.checker.handle_power_loss();
         if self.node.rotten.is_empty() {
             return self.disk.handle_power_loss(&mut self.random.disk);
         }
@@ -492,8 +512,13 @@ impl World {
         self.checker.check_topics(&self.node.topics())?;
         for shard in &self.node.shards {
             for partition in shard.host.store().partitions() {
-                let stored = stored::batches(&self.disk, partition, partition.high_watermark())?;
-                self.checker.check_contents(partition, &stored, false, self.node.flipped)?;
+                match stored::batches(&self.disk, partition, partition.high_watermark()) {
+                    Ok(stored) => {
+                        self.checker.check_contents(partition, &stored, false, self.node.flipped)?;
+                    }
+                    Err(_) if partition.is_damaged() && self.node.flipped => {}
+                    Err(gone) => return Err(gone),
+                }
             }
         }
         Ok(())

@@ -127,7 +127,7 @@ impl World {
     }
 
     /// Everything that a partition holds, shown or about to be.
-    fn contents(&mut self, shard: u16, id: PartitionId) -> Result<Contents, Violation> {
+    pub(super) fn contents(&mut self, shard: u16, id: PartitionId) -> Result<Contents, Violation> {
         let Some(partition) = self.node.shards()[usize::from(shard)].host.store().partition(id) else {
             return Ok(Contents::new());
         };

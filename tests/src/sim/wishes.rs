@@ -19,9 +19,13 @@ use super::records::{VALUE_BYTES_MAX, key_of};
 use super::world::{Phase, Step, World};
 
 /// Names of topics: few, so that they are created again.
-const TOPICS: &[&str] = &["a", "b", "c"];
+const TOPICS: &[&str] = &["a", "b", "c", "d"];
 /// The one whose records have their time from the node.
 pub(super) const TIMED_TOPIC: &str = "c";
+/// The one whose records count once they are written.
+pub(super) const RELAXED_TOPIC: &str = "d";
+/// Of which a loss of power takes fewer than so many.
+pub(super) const RELAXED_RECORDS: i64 = 20;
 /// Partitions of a topic at most.
 const PARTITIONS_MAX: u32 = 4;
 /// Producers of one client at most.
@@ -29,8 +33,14 @@ const PRODUCERS_MAX: usize = 3;
 
 /// How topics of that name are kept; always the same, so that who only knows the name knows that too.
 fn configs_of(name: &str) -> Vec<ConfigEntry> {
-    let timed = ConfigEntry { key: "message.timestamp.type".into(), value: "LogAppendTime".into() };
-    if name == TIMED_TOPIC { vec![timed] } else { Vec::new() }
+    let config = |key: &str, value: &str| ConfigEntry { key: key.to_owned(), value: value.to_owned() };
+    match name {
+        TIMED_TOPIC => vec![config("message.timestamp.type", "LogAppendTime")],
+        RELAXED_TOPIC => {
+            vec![config("flush.messages", &RELAXED_RECORDS.to_string()), config("flush.ms", "20")]
+        }
+        _ => Vec::new(),
+    }
 }
 
 // What it wishes for.

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use ringmain_wire::ids::{LeaderEpoch, Offset, PartitionId};
+use ringmain_wire::ids::{LeaderEpoch, Offset, PartitionId, TimestampMs};
 
 use crate::group::{EntryHead, EntryKind};
 
@@ -23,6 +23,31 @@ pub enum PartitionChange {
     },
     /// The partition is gone from this node.
     PartitionDrop,
+}
+
+/// How a batch is appended, apart from where.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AppendOptions {
+    /// The time that all records of the copy are given; costs another pass over it for the checksum.
+    pub append_time: Option<TimestampMs>,
+    /// With a bound the batch counts as stored once it is written, and the sync may come later.
+    pub flush: Option<FlushBound>,
+}
+
+/// How much of what counts as stored may wait for a sync: a loss of power takes that at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlushBound {
+    /// Fewer records than that, of all partitions of the log together.
+    pub records: u64,
+    /// A sync begins at the latest that long after the write, in nanoseconds.
+    pub within_ns: u64,
+}
+
+impl FlushBound {
+    /// What keeps both.
+    pub(super) fn min(self, other: Self) -> Self {
+        Self { records: self.records.min(other.records), within_ns: self.within_ns.min(other.within_ns) }
+    }
 }
 
 /// Why an entry was not taken; nothing of it is in the log.

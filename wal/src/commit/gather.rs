@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use bytes::{BufMut, BytesMut};
 use ringmain_wire::batch;
-use ringmain_wire::ids::TimestampMs;
 
+use super::entry::{AppendOptions, FlushBound};
 use crate::block::{BLOCK_BYTES, is_whole_blocks, round_up};
 use crate::group::{ENTRY_HEAD_BYTES, EntryHead, GROUP_HEADER_BYTES, group_bytes};
 
@@ -17,6 +17,30 @@ pub(super) struct GatheredGroup {
     pub(super) heads: Vec<EntryHead>,
     pub(super) directory_position: u32,
     pub(super) directory_crc: u32,
+    pub(super) durability: GroupDurability,
+}
+
+/// What the entries of a group ask for together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum GroupDurability {
+    /// At least one of them waits for stable storage, or there are none.
+    Synced,
+    /// All of them count once written: so many records, within the tightest of their bounds.
+    Written { records: u64, bound: FlushBound },
+}
+
+impl GroupDurability {
+    /// With one more entry; the first one decides alone.
+    fn with(self, is_first: bool, records: u32, flush: Option<FlushBound>) -> Self {
+        match (self, flush) {
+            (_, None) => Self::Synced,
+            (_, Some(bound)) if is_first => Self::Written { records: u64::from(records), bound },
+            (Self::Synced, Some(_)) => Self::Synced,
+            (Self::Written { records: before, bound: other }, Some(bound)) => {
+                Self::Written { records: before + u64::from(records), bound: bound.min(other) }
+            }
+        }
+    }
 }
 
 /// The group that grows, and those that are full but may not leave yet.
@@ -30,6 +54,8 @@ pub(super) struct Gather {
     chunk_left: usize,
     /// The open group's entries; a group is open if there are any.
     heads: Vec<EntryHead>,
+    /// What they ask for; of no meaning without any.
+    durability: GroupDurability,
     closed: VecDeque<GatheredGroup>,
     closed_bytes: usize,
 }
@@ -42,6 +68,7 @@ impl Gather {
             chunk: BytesMut::new(),
             chunk_left: 0,
             heads: Vec::new(),
+            durability: GroupDurability::Synced,
             closed: VecDeque::new(),
             closed_bytes: 0,
         }
@@ -70,7 +97,7 @@ impl Gather {
     ///
     /// The bytes are copied once; base offset and leader epoch are stamped into the copy of a batch, and the time of its
     /// append if there is one.
-    pub(super) fn append(&mut self, mut head: EntryHead, bytes: &[u8], append_time: Option<TimestampMs>) {
+    pub(super) fn append(&mut self, mut head: EntryHead, bytes: &[u8], options: AppendOptions) {
         let needed = self.open_bytes(1, bytes.len());
         if needed > self.group_bytes_max || needed > self.chunk_left {
             self.close();
@@ -83,13 +110,14 @@ impl Gather {
         let stored = &mut self.chunk[start..];
         if head.kind.is_batch() {
             batch::stamp(stored, head.offset, head.leader_epoch);
-            if let Some(append_time) = append_time {
+            if let Some(append_time) = options.append_time {
                 batch::stamp_append_time(stored, append_time);
             }
         }
         head.position = u32::try_from(start).expect("groups are far below 4 GiB");
         head.length = u32::try_from(stored.len()).expect("groups are far below 4 GiB");
         head.crc = crc32c::crc32c(stored);
+        self.durability = self.durability.with(self.heads.is_empty(), head.records, options.flush);
         self.heads.push(head);
     }
 
@@ -152,7 +180,8 @@ impl Gather {
         assert!(is_aligned(&bytes) && is_whole_blocks(bytes.len() as u64), "a group outgrew its chunk");
         self.chunk_left -= bytes.len();
         let directory_position = u32::try_from(directory_position).expect("groups are far below 4 GiB");
-        GatheredGroup { bytes, heads, directory_position, directory_crc }
+        let durability = if heads.is_empty() { GroupDurability::Synced } else { self.durability };
+        GatheredGroup { bytes, heads, directory_position, directory_crc, durability }
     }
 }
 

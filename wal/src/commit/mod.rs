@@ -1,5 +1,8 @@
 //! Group commit: gathers appends of all partitions of a shard into groups and moves the durable mark.
 //!
+//! A group all of whose entries count once written (`flush.messages`, `flush.ms`) is written without a sync; one sync
+//! later makes many of them durable. A group behind them that is waited for is made durable by that sync too.
+//!
 //! With fewer than K groups in flight the gathered one leaves at once; otherwise appends gather until one returns. A
 //! mark-only group closes the gap between the mark and the last `durable_upto` on disk when nothing has been going on
 //! for a while. Only groups with entries leave a gap that wants closing: a mark-only group is covered by nobody and need
@@ -13,12 +16,12 @@ mod window;
 mod write;
 
 use ringmain_wire::batch::HEADER_BYTES;
-use ringmain_wire::ids::{LeaderEpoch, Offset, PartitionId, TimestampMs};
+use ringmain_wire::ids::{LeaderEpoch, Offset, PartitionId};
 
 pub use config::GroupCommitConfig;
-pub use entry::{PartitionChange, Refused};
+pub use entry::{AppendOptions, FlushBound, PartitionChange, Refused};
 pub use files::PrepareFile;
-pub use write::{GroupWrite, PlacedEntry};
+pub use write::{GroupWrite, PlacedEntry, SyncLog};
 
 use crate::block::BLOCK_BYTES;
 use crate::group::{EntryHead, EntryKind, GroupHeader, Sequence};
@@ -52,6 +55,7 @@ pub struct GroupCommit {
     /// The last group handed out that has entries.
     entries_upto: Sequence,
     mark_told: Sequence,
+    stored_told: Sequence,
     /// Since when a gap has been open and nothing going on, in nanoseconds.
     idle_since_ns: Option<u64>,
 }
@@ -73,6 +77,7 @@ impl GroupCommit {
             mark_written: Sequence::ZERO,
             entries_upto: Sequence::ZERO,
             mark_told: Sequence::ZERO,
+            stored_told: Sequence::ZERO,
             idle_since_ns: None,
             config,
         }
@@ -140,29 +145,28 @@ impl GroupCommit {
         records: u32,
         batch: &[u8],
     ) -> Result<Sequence, Refused> {
-        let head = bare_head(EntryKind::Append, partition, leader_epoch, base_offset);
-        self.append_record_batch(EntryHead { records, ..head }, batch, None)
+        let options = AppendOptions::default();
+        self.append_batch_with(partition, leader_epoch, base_offset, records, batch, options)
     }
 
-    /// As [`Self::append_batch`], and gives all records of the copy the time of their append, which costs another pass over
-    /// it for the checksum.
+    /// As [`Self::append_batch`], with options.
     ///
     /// # Errors
     /// As [`Self::append_batch`].
     ///
     /// # Panics
     /// As [`Self::append_batch`].
-    pub fn append_batch_at(
+    pub fn append_batch_with(
         &mut self,
         partition: PartitionId,
         leader_epoch: LeaderEpoch,
         base_offset: Offset,
         records: u32,
         batch: &[u8],
-        append_time: TimestampMs,
+        options: AppendOptions,
     ) -> Result<Sequence, Refused> {
         let head = bare_head(EntryKind::Append, partition, leader_epoch, base_offset);
-        self.append_record_batch(EntryHead { records, ..head }, batch, Some(append_time))
+        self.append_record_batch(EntryHead { records, ..head }, batch, options)
     }
 
     /// Takes a batch that stands further back in the log, again, under the leader epoch that it has there, and gives the
@@ -182,7 +186,7 @@ impl GroupCommit {
         batch: &[u8],
     ) -> Result<Sequence, Refused> {
         let head = bare_head(EntryKind::Carried, partition, leader_epoch, base_offset);
-        self.append_record_batch(EntryHead { records, ..head }, batch, None)
+        self.append_record_batch(EntryHead { records, ..head }, batch, AppendOptions::default())
     }
 
     /// Takes an encoded [`PartitionState`](crate::state::PartitionState) and gives the group that it will be durable
@@ -247,7 +251,8 @@ impl GroupCommit {
         self.files.handle_ready(number, bytes);
     }
 
-    /// The write of a group has completed and is durable. Writes may complete in any order.
+    /// The write of a group has completed, durably if [that was asked](GroupWrite::durable). Writes may complete in any
+    /// order.
     ///
     /// # Panics
     /// When that group is not in flight.
@@ -264,6 +269,27 @@ impl GroupCommit {
     pub fn handle_failed(&mut self, sequence: Sequence) {
         if self.phase != Phase::Poisoned {
             self.window.assert_in_flight(sequence);
+            self.phase = Phase::Poisoned;
+        }
+    }
+
+    /// The sync under way has completed.
+    ///
+    /// # Panics
+    /// When none is.
+    pub fn handle_synced(&mut self) {
+        if self.phase != Phase::Poisoned {
+            self.window.handle_synced();
+        }
+    }
+
+    /// The sync under way has failed. It is not tried again, because the next may succeed without having written anything.
+    ///
+    /// # Panics
+    /// When none is under way.
+    pub fn handle_sync_failed(&mut self) {
+        if self.phase != Phase::Poisoned {
+            self.window.assert_syncing();
             self.phase = Phase::Poisoned;
         }
     }
@@ -300,7 +326,7 @@ impl GroupCommit {
                 return None;
             }
             let group = self.gather.pop_front().expect("a group waits");
-            return Some(self.start(group, false));
+            return Some(self.start(group, false, now_ns));
         }
         if !self.window.is_empty() || !self.files.has_room(BLOCK_BYTES) {
             return None;
@@ -321,7 +347,27 @@ impl GroupCommit {
             self.phase = Phase::Closed;
         }
         let group = self.gather.mark_only();
-        Some(self.start(group, closed))
+        Some(self.start(group, closed, now_ns))
+    }
+
+    /// The next sync to begin, if one is wanted. To be called after every event, behind [`Self::poll_group`].
+    pub fn poll_sync(&mut self, now_ns: u64) -> Option<SyncLog> {
+        if self.phase == Phase::Poisoned {
+            return None;
+        }
+        let closes = self.is_closing() && self.window.is_written() && self.gather.front_bytes().is_none();
+        self.window.poll_sync(now_ns, closes)
+    }
+
+    /// Up to which group entries may be acknowledged that count once written, if that lies beyond the mark and has moved
+    /// since it was last given.
+    pub fn poll_stored(&mut self) -> Option<Sequence> {
+        let stored = self.window.stored();
+        if self.phase == Phase::Poisoned || stored <= self.stored_told.max(self.window.mark()) {
+            return None;
+        }
+        self.stored_told = stored;
+        Some(stored)
     }
 
     /// The mark, if it has moved since it was last given: all that waited for a group up to it may go ahead.
@@ -335,33 +381,35 @@ impl GroupCommit {
         Some(mark)
     }
 
-    /// When [`Self::poll_group`] has something to do although nothing happened, in nanoseconds of the owner's clock.
-    /// To be asked after [`Self::poll_group`] gave none.
+    /// When [`Self::poll_group`] or [`Self::poll_sync`] has something to do although nothing happened, in nanoseconds of the
+    /// owner's clock. To be asked after they gave none.
     #[must_use]
     pub fn deadline_ns(&self) -> Option<u64> {
         let possible = self.phase == Phase::Open && self.files.has_room(BLOCK_BYTES);
-        self.idle_since_ns.filter(|_| possible).map(|since_ns| self.mark_due_ns(since_ns))
+        let mark = self.idle_since_ns.filter(|_| possible).map(|since_ns| self.mark_due_ns(since_ns));
+        let sync = self.window.sync_due_ns().filter(|_| self.phase != Phase::Poisoned);
+        [mark, sync].into_iter().flatten().min()
     }
 
     fn append_record_batch(
         &mut self,
         head: EntryHead,
         batch: &[u8],
-        append_time: Option<TimestampMs>,
+        options: AppendOptions,
     ) -> Result<Sequence, Refused> {
         assert!(batch.len() >= HEADER_BYTES && head.records > 0, "not a batch");
-        self.append_stamped(head, batch, append_time)
+        self.append_stamped(head, batch, options)
     }
 
     fn append(&mut self, head: EntryHead, bytes: &[u8]) -> Result<Sequence, Refused> {
-        self.append_stamped(head, bytes, None)
+        self.append_stamped(head, bytes, AppendOptions::default())
     }
 
     fn append_stamped(
         &mut self,
         head: EntryHead,
         bytes: &[u8],
-        append_time: Option<TimestampMs>,
+        options: AppendOptions,
     ) -> Result<Sequence, Refused> {
         match self.phase {
             Phase::Open => {}
@@ -373,17 +421,17 @@ impl GroupCommit {
             return Err(Refused::TooLarge { bytes: bytes.len(), bytes_max });
         }
         self.idle_since_ns = None;
-        self.gather.append(head, bytes, append_time);
+        self.gather.append(head, bytes, options);
         Ok(Sequence(self.window.sequence_next().0 + self.gather.closed_groups() as u64))
     }
 
     /// Completes a group with its header and place and hands it out.
-    fn start(&mut self, group: GatheredGroup, closed: bool) -> GroupWrite {
-        let GatheredGroup { mut bytes, heads, directory_position, directory_crc } = group;
+    fn start(&mut self, group: GatheredGroup, closed: bool, now_ns: u64) -> GroupWrite {
+        let GatheredGroup { mut bytes, heads, directory_position, directory_crc, durability } = group;
         let sequence = self.window.sequence_next();
         let length = bytes.len();
         let (file, position) = self.files.place(sequence, length);
-        self.window.start(sequence, file, position, length as u64);
+        let durable = self.window.start((sequence, durability), (file, position, length as u64), now_ns);
         let header = GroupHeader {
             closed,
             generation: self.config.generation,
@@ -402,7 +450,7 @@ impl GroupCommit {
         if !heads.is_empty() {
             self.entries_upto = sequence;
         }
-        GroupWrite::new(sequence, file, position, bytes, heads)
+        GroupWrite::new(sequence, file, position, durable, bytes, heads)
     }
 
     /// Whether entries are durable that no header on disk says to be.

@@ -1,5 +1,5 @@
 use ringmain_wire::batch::{self, BatchBuilder, Codec, TimestampType};
-use ringmain_wire::ids::{PartitionIndex, TopicId};
+use ringmain_wire::ids::{PartitionIndex, TimestampMs, TopicId};
 
 use super::*;
 use crate::group::{self, GROUP_HEADER_BYTES, Generation, LogId, LogSalt};
@@ -71,7 +71,8 @@ fn the_time_of_an_append_is_stamped_where_the_batch_lands() {
     let mut builder = BatchBuilder::new(Codec::Lz4);
     builder.append(TimestampMs(5), None, Some(b"value"), &[]);
     let sent = builder.finish().unwrap();
-    commit.append_batch_at(partition(0), LeaderEpoch(5), Offset(77), 1, &sent, TimestampMs(1_000)).unwrap();
+    let options = AppendOptions { append_time: Some(TimestampMs(1_000)), ..AppendOptions::default() };
+    commit.append_batch_with(partition(0), LeaderEpoch(5), Offset(77), 1, &sent, options).unwrap();
     commit.append_batch(partition(0), LeaderEpoch(5), Offset(78), 1, &sent).unwrap();
     let write = commit.poll_group(0).unwrap();
     let view = group::parse(&write.bytes, SALT).unwrap();

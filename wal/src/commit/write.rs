@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::group::{EntryHead, Sequence};
 
-/// One write: whole blocks at a whole block of a file. It must be durable when it is reported written.
+/// One write: whole blocks at a whole block of a file.
 #[derive(Clone, Debug)]
 pub struct GroupWrite {
     /// The group.
@@ -13,6 +13,8 @@ pub struct GroupWrite {
     pub file: u32,
     /// Where in the file, in bytes.
     pub position: u64,
+    /// Whether it must be durable when it is reported written. Otherwise a [sync](SyncLog) comes later.
+    pub durable: bool,
     /// What to write; its memory is aligned to the block.
     pub bytes: Bytes,
     /// The entries in it, in order.
@@ -25,14 +27,24 @@ impl GroupWrite {
         sequence: Sequence,
         file: u32,
         position: u64,
+        durable: bool,
         bytes: BytesMut,
         heads: Vec<EntryHead>,
     ) -> Self {
         let bytes = bytes.freeze();
         let place = |head: EntryHead| PlacedEntry { head, bytes: bytes.slice(head.range()) };
         let entries = heads.into_iter().map(place).collect();
-        Self { sequence, file, position, bytes, entries }
+        Self { sequence, file, position, durable, bytes, entries }
     }
+}
+
+/// A sync of one log file: everything that was reported written to it must be durable when it is reported done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SyncLog {
+    /// The file's number.
+    pub file: u32,
+    /// The last group that it makes durable.
+    pub upto: Sequence,
 }
 
 /// An entry of a group that is being written.

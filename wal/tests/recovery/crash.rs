@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
-use ringmain_wal::commit::GroupCommitConfig;
+use ringmain_wal::commit::{FlushBound, GroupCommitConfig};
 use ringmain_wal::group::Generation;
 
 use crate::model::{Log, config, replay, replay_config, replay_with, sequences};
@@ -12,6 +12,7 @@ use crate::model::{Log, config, replay, replay_config, replay_with, sequences};
 #[derive(Clone, Debug)]
 enum Step {
     Append { partition: u32, length: usize },
+    AppendRelaxed { partition: u32, length: usize, bound: FlushBound },
     Truncate { partition: u32 },
     Carry { partition: u32, length: usize },
     Recycle { groups_behind: u64 },
@@ -24,6 +25,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         6 => (0..4_u32, 61..6000_usize).prop_map(|(partition, length)| Step::Append { partition, length }),
         1 => (0..4_u32, 10_000..40_000_usize).prop_map(|(partition, length)| Step::Append { partition, length }),
+        6 => (0..4_u32, 61..6000_usize, 1..20_u64, 0..30_u64).prop_map(|(partition, length, records, ms)| {
+            let bound = FlushBound { records, within_ns: ms * 1_000_000 };
+            Step::AppendRelaxed { partition, length, bound }
+        }),
         1 => (0..4_u32).prop_map(|partition| Step::Truncate { partition }),
         1 => (0..4_u32, 61..6000_usize).prop_map(|(partition, length)| Step::Carry { partition, length }),
         1 => (0..6_u64).prop_map(|groups_behind| Step::Recycle { groups_behind }),
@@ -38,6 +43,7 @@ fn run(log: &mut Log, steps: &[Step]) {
     for step in steps {
         match *step {
             Step::Append { partition, length } => drop(log.append(partition, length)),
+            Step::AppendRelaxed { partition, length, bound } => log.append_relaxed(partition, length, bound),
             Step::Truncate { partition } => drop(log.truncate(partition)),
             Step::Carry { partition, length } => log.carry(partition, length),
             Step::Recycle { groups_behind } => log.recycle(groups_behind),
@@ -93,6 +99,19 @@ proptest! {
         log.crash(out_of);
         check(&mut log)?;
         log.disk.read_bytes_max = Some(1000);
+        check(&mut log)?;
+    }
+
+    #[test]
+    fn a_kill_loses_nothing_that_counts_as_stored(
+        steps in steps(),
+        seed in any::<u64>(),
+        out_of in prop_oneof![Just(1), Just(2), Just(-8)],
+    ) {
+        let mut log = Log::new(config(), seed);
+        run(&mut log, &steps);
+        log.kill(out_of);
+        prop_assert!(groups_before_hole(&mut log).end > log.stored.0);
         check(&mut log)?;
     }
 

@@ -6,7 +6,9 @@ use bytes::Bytes;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use ringmain_wal::block::BLOCK_BYTES;
-use ringmain_wal::commit::{GroupCommit, GroupCommitConfig, GroupWrite, PartitionChange};
+use ringmain_wal::commit::{
+    AppendOptions, FlushBound, GroupCommit, GroupCommitConfig, GroupWrite, PartitionChange, SyncLog,
+};
 use ringmain_wal::group::{self, EntryKind, Generation, GroupHeader, LogId, LogSalt, Sequence};
 use ringmain_wal::replay::{
     LogSource, ReadFailed, Replay, ReplayConfig, ReplayError, ReplayReport, ReplayedGroup,
@@ -103,6 +105,11 @@ pub(crate) struct Log {
     pub(crate) disk: Disk,
     pub(crate) writes: Vec<GroupWrite>,
     pub(crate) in_flight: Vec<GroupWrite>,
+    /// Written without a sync, and what stood there before: a loss of power may bring it back.
+    unsynced: Vec<(GroupWrite, Vec<u8>)>,
+    syncing: Option<SyncLog>,
+    /// Up to here everything counts as stored.
+    pub(crate) stored: Sequence,
     pub(crate) now_ns: u64,
     groups_in_flight_max: usize,
     random: ChaCha8Rng,
@@ -127,6 +134,9 @@ impl Log {
             disk: Disk::default(),
             writes: Vec::new(),
             in_flight: Vec::new(),
+            unsynced: Vec::new(),
+            syncing: None,
+            stored: Sequence::ZERO,
             now_ns: 0,
             random: ChaCha8Rng::seed_from_u64(seed),
             offset: 0,
@@ -151,6 +161,17 @@ impl Log {
             self.commit.append_batch(partition_id(partition), LeaderEpoch(1), offset, 1, batch).unwrap();
         self.promised.insert(offset, promised);
         promised
+    }
+
+    /// A batch that counts once it is written.
+    pub(crate) fn append_relaxed(&mut self, partition: u32, length: usize, bound: FlushBound) {
+        self.offset += 1;
+        let (id, offset) = (partition_id(partition), Offset(self.offset));
+        let mut batch = vec![0; length];
+        self.random.fill_bytes(&mut batch);
+        let options = AppendOptions { flush: Some(bound), ..AppendOptions::default() };
+        let promised = self.commit.append_batch_with(id, LeaderEpoch(1), offset, 1, &batch, options);
+        self.promised.insert(offset, promised.unwrap());
     }
 
     pub(crate) fn truncate(&mut self, partition: u32) -> Sequence {
@@ -202,16 +223,47 @@ impl Log {
             self.in_flight.push(write);
             assert!(self.in_flight.len() <= self.groups_in_flight_max);
         }
+        if let Some(sync) = self.commit.poll_sync(self.now_ns) {
+            assert!(self.syncing.replace(sync).is_none(), "one sync at a time");
+            let is_written = |write: &GroupWrite| {
+                write.sequence > sync.upto
+                    || self.in_flight.iter().all(|other| other.sequence > write.sequence)
+            };
+            assert!(self.writes.iter().all(is_written), "a sync covers what is written");
+        }
     }
 
-    /// Completes one of the writes in flight, if there is any.
+    /// Completes one of the writes in flight or the sync, if there is any.
     pub(crate) fn complete(&mut self, which: usize) {
-        if !self.in_flight.is_empty() {
-            let write = self.in_flight.remove(which % self.in_flight.len());
+        let choices = self.in_flight.len() + usize::from(self.syncing.is_some());
+        if choices == 0 {
+            return;
+        }
+        let which = which % choices;
+        if which < self.in_flight.len() {
+            let write = self.in_flight.remove(which);
+            let before = self.disk.group_mut(&write).to_vec();
             self.disk.write(&write);
             self.commit.handle_written(write.sequence);
-            self.delete_recycled();
+            if !write.durable {
+                self.unsynced.push((write, before));
+            }
+        } else if let Some(SyncLog { file, upto }) = self.syncing.take() {
+            self.unsynced.retain(|(write, _)| write.file != file || write.sequence > upto);
+            self.commit.handle_synced();
         }
+        self.stored = self.commit.poll_stored().unwrap_or(self.stored).max(self.commit.mark());
+        let mark = self.commit.mark();
+        assert!(
+            self.unsynced.iter().all(|(write, _)| write.sequence > mark),
+            "the mark says that it is durable"
+        );
+        self.delete_recycled();
+    }
+
+    /// Whether nothing is under way.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.in_flight.is_empty() && self.syncing.is_none()
     }
 
     fn delete_recycled(&mut self) {
@@ -233,14 +285,24 @@ impl Log {
     /// Completes all that waits or is in flight.
     pub(crate) fn complete_all(&mut self) {
         self.pump();
-        while !self.in_flight.is_empty() {
+        while !self.is_at_rest() {
             self.complete(0);
             self.pump();
         }
     }
 
-    /// A crash that keeps each sector in flight with one chance in `out_of`, or all but one in so many if negative.
+    /// A loss of power that keeps each sector in flight or not synced with one chance in `out_of`, or all but one in so many
+    /// if negative.
     pub(crate) fn crash(&mut self, out_of: i32) {
+        for (write, before) in std::mem::take(&mut self.unsynced) {
+            self.disk.group_mut(&write).copy_from_slice(&before);
+            self.in_flight.push(write);
+        }
+        self.kill(out_of);
+    }
+
+    /// As a loss of power, but what is written stays.
+    pub(crate) fn kill(&mut self, out_of: i32) {
         for write in std::mem::take(&mut self.in_flight) {
             let keep_group = self.random.next_u32().is_multiple_of(3);
             for sector in 0..write.bytes.len() / SECTOR_BYTES {

@@ -149,6 +149,14 @@ impl Disk {
         self.has_rotted = true;
     }
 
+    /// A start makes durable what it found in logs.
+    pub(super) fn sync_logs(&mut self) {
+        for (_, &inode) in self.names.files.iter().filter(|(path, _)| path.starts_with(LOG_DIRECTORY)) {
+            let inode = &mut self.inodes[inode];
+            inode.synced.clone_from(&inode.bytes);
+        }
+    }
+
     /// Removes every file for which `is_kept` does not hold, for certain.
     pub(super) fn retain(&mut self, is_kept: impl Fn(&str) -> bool) {
         self.names.files.retain(|path, _| is_kept(path));

@@ -8,6 +8,7 @@ use ringmain_wire::batch::{BatchHeader, stamp, stamp_append_time};
 use ringmain_wire::ids::{LeaderEpoch, Offset, PartitionId, ProducerId, TimestampMs};
 
 use super::disk::Disk;
+use super::node::RELAXED;
 use super::replayed;
 use crate::partition::{Admission, Partition};
 use crate::recovery::Recovered;
@@ -32,6 +33,17 @@ pub(super) struct History {
     states: Vec<Model>,
     /// Operations known to be durable.
     durable: usize,
+    /// Operations known to be written, if not more.
+    written: usize,
+    /// Batches that count once written: by operation their records, and whether they were acknowledged.
+    relaxed: BTreeMap<usize, (u32, bool)>,
+}
+
+/// How a store ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Killed,
+    PowerLost,
 }
 
 impl Expected {
@@ -83,7 +95,7 @@ fn header(batch: impl AsRef<[u8]>) -> BatchHeader {
 impl History {
     /// Begins with what a start has found.
     pub(super) fn beginning(found: Model) -> Self {
-        Self { states: vec![found], durable: 0 }
+        Self { states: vec![found], ..Self::default() }
     }
 
     /// The model after everything that was asked for.
@@ -104,15 +116,43 @@ impl History {
         self.states.len()
     }
 
-    pub(super) fn handle_durable(&mut self, operation: usize) {
-        self.durable = self.durable.max(operation);
+    /// The operation appends records that count once written.
+    pub(super) fn note_relaxed(&mut self, operation: usize, records: u32) {
+        self.relaxed.insert(operation, (records, false));
     }
 
-    /// The model that `recovered` agrees with: some beginning of what was asked for, with all that was acknowledged.
-    /// Partitions that were removed are not looked at: whoever removes one has made sure that it never comes back.
-    pub(super) fn agreed(&self, disk: &Disk, recovered: &Recovered, generation: Generation) -> Model {
+    pub(super) fn handle_acknowledged(&mut self, operation: usize) {
+        self.written = self.written.max(operation);
+        match self.relaxed.get_mut(&operation) {
+            Some((_, is_acknowledged)) => *is_acknowledged = true,
+            None => self.durable = self.durable.max(operation),
+        }
+    }
+
+    /// Acknowledged records behind that operation.
+    fn acknowledged_behind(&self, operation: usize) -> u64 {
+        let behind = self.relaxed.range(operation + 1..);
+        behind
+            .filter(|(_, (_, acknowledged))| *acknowledged)
+            .map(|(_, &(records, _))| u64::from(records))
+            .sum()
+    }
+
+    /// The model that `recovered` agrees with: some beginning of what was asked for, with all that was acknowledged but,
+    /// if power was lost, a few records that count once written. Partitions that were removed are not looked at: whoever removes one has made sure that it never comes back.
+    pub(super) fn agreed(
+        &self,
+        disk: &Disk,
+        recovered: &Recovered,
+        generation: Generation,
+        end: End,
+    ) -> Model {
         let mut differences = Vec::new();
-        for model in self.states[self.durable..].iter().rev() {
+        let least = if end == End::Killed { self.written } else { self.durable };
+        for (operation, model) in self.states.iter().enumerate().skip(least).rev() {
+            if self.acknowledged_behind(operation) >= RELAXED.records {
+                break;
+            }
             let mut model = model.clone();
             model.retain(|id, _| self.newest().contains_key(id));
             let found = model.iter().find_map(|(id, expected)| {

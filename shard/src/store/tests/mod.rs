@@ -1,6 +1,7 @@
 //! A store against a model of its partitions: through windows, crashes, full disks, and failing ones.
 
 mod disk;
+mod flush;
 mod history;
 mod node;
 mod replayed;
