@@ -113,7 +113,8 @@ pub enum FileOperation {
         file: FileId,
     },
     /// Names of files and directories created and removed in directory `path` before are on stable storage when this
-    /// completes. The directory's own name is its parent's.
+    /// completes. The directory's own name is its parent's. [`Exhausted`](crate::event::FileError::Exhausted) says that it
+    /// was not even begun.
     SyncDirectory {
         /// Which; empty for the data directory itself.
         path: String,

@@ -102,6 +102,9 @@ pub enum FileOutcome {
 pub enum FileError {
     /// No room on the disk (`ENOSPC`, `EDQUOT`).
     Full,
+    /// Nothing was opened or read, because the process or the system has no descriptor or no memory left (`EMFILE`,
+    /// `ENFILE`, `ENOMEM`).
+    Exhausted,
     /// A directory to be removed holds something (`ENOTEMPTY`).
     NotEmpty,
     /// The device or filesystem failed, with the operating system's error number.
@@ -110,10 +113,18 @@ pub enum FileError {
     Short,
 }
 
+impl FileError {
+    /// Whether it says nothing about the disk's health, and the same may succeed later.
+    pub const fn is_shortage(self) -> bool {
+        matches!(self, Self::Full | Self::Exhausted)
+    }
+}
+
 impl fmt::Display for FileError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Full => out.write_str("no room on the disk"),
+            Self::Exhausted => out.write_str("no descriptor or no memory is left for it"),
             Self::NotEmpty => out.write_str("the directory is not empty"),
             Self::Failed(number) => write!(out, "operating system error {number}"),
             Self::Short => out.write_str("fewer bytes were written than asked for"),

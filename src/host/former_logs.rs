@@ -3,6 +3,7 @@
 //! The checkpoint says first, durably, that they are not needed: a start that finds some of them left removes them
 //! without looking into them.
 
+use core::time::Duration;
 use std::collections::VecDeque;
 
 use bytes::Bytes;
@@ -10,6 +11,7 @@ use ringmain_shard::effect::{
     Effect, Effects, FileId, FileOperation, FileToken, OpenMode, StopReason, WriteSync,
 };
 use ringmain_shard::event::{FileError, FileOutcome};
+use ringmain_shard::time::Mono;
 use ringmain_wire::ids::ShardId;
 
 use super::ShardHost;
@@ -20,6 +22,8 @@ use super::mail::Mail;
 const TOKEN: FileToken = FileToken(15 << 60);
 /// The number of the checkpoint among open files.
 const CHECKPOINT_FILE: FileId = FileId(1 << 29);
+/// How long to wait before a descriptor is asked for again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// What is to be removed, and what has to be written down before.
 #[derive(Clone, Debug)]
@@ -47,6 +51,8 @@ pub(super) struct FormerLogRemoval {
 enum Step {
     Waiting,
     Opening,
+    /// No descriptor was left: opened at this time.
+    PutOff(Mono),
     Writing,
     Closing,
     Removing,
@@ -62,15 +68,27 @@ impl FormerLogRemoval {
     fn handle_shard<M>(&mut self, effects: &mut Effects<M>) {
         self.shards -= 1;
         if self.shards == 0 && self.step == Step::Waiting {
-            let path = self.logs.checkpoint_path.clone();
-            let operation = FileOperation::Open { file: CHECKPOINT_FILE, path, mode: OpenMode::Write };
-            self.start(Step::Opening, operation, effects);
+            self.open(effects);
+        }
+    }
+
+    fn open<M>(&mut self, effects: &mut Effects<M>) {
+        let path = self.logs.checkpoint_path.clone();
+        let operation = FileOperation::Open { file: CHECKPOINT_FILE, path, mode: OpenMode::Write };
+        self.start(Step::Opening, operation, effects);
+    }
+
+    /// When the checkpoint is to be opened again.
+    pub(super) fn deadline(&self) -> Option<Mono> {
+        match self.step {
+            Step::PutOff(due) => Some(due),
+            _ => None,
         }
     }
 
     /// Whether a step is under way.
     pub(super) fn is_under_way(&self) -> bool {
-        !matches!(self.step, Step::Waiting | Step::Done)
+        !matches!(self.step, Step::Waiting | Step::PutOff(_) | Step::Done)
     }
 
     /// A step has ended; the node `is_stopping`: then the next start goes on.
@@ -93,7 +111,7 @@ impl FormerLogRemoval {
                 Some(path) => self.start(Step::Removing, FileOperation::Remove { path }, effects),
                 None => self.step = Step::Done,
             },
-            Step::Waiting | Step::Done => unreachable!("an outcome without a step"),
+            Step::Waiting | Step::PutOff(_) | Step::Done => unreachable!("an outcome without a step"),
         }
     }
 
@@ -118,6 +136,16 @@ impl ShardHost {
         }
     }
 
+    /// Asks for a descriptor again if it is time.
+    pub(super) fn retry_former_logs(&mut self, now: Mono, effects: &mut Effects<Mail>) {
+        if let Some(removal) = &mut self.former_logs
+            && removal.deadline().is_some_and(|due| due <= now)
+            && self.life == Life::Serving
+        {
+            removal.open(effects);
+        }
+    }
+
     /// On shard 0: a shard rests on former logs no longer.
     pub(super) fn handle_shard_settled(&mut self, effects: &mut Effects<Mail>) {
         self.former_logs.as_mut().expect("only shard 0 is told").handle_shard(effects);
@@ -126,6 +154,7 @@ impl ShardHost {
     /// Whether the outcome of a file operation was of this module.
     pub(super) fn handle_former_logs_step(
         &mut self,
+        now: Mono,
         token: FileToken,
         result: &Result<FileOutcome, FileError>,
         effects: &mut Effects<Mail>,
@@ -137,6 +166,7 @@ impl ShardHost {
         let removal = self.former_logs.as_mut().expect("only shard 0 removes them");
         match result {
             Ok(_) => removal.handle_step(is_stopping, effects),
+            Err(FileError::Exhausted) => removal.step = Step::PutOff(now + RETRY_AFTER),
             Err(error) => {
                 let message = format!("removing the logs of former starts failed: {error}");
                 effects.push(Effect::Stop { reason: StopReason::StorageFailed { message } });

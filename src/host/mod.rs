@@ -369,7 +369,7 @@ impl Host for ShardHost {
             Event::Sent { connection, segments } => self.handle_sent(connection, segments, effects),
             Event::Closed { connection, unsent } => self.handle_closed(connection, unsent, effects),
             Event::File { token, result } => {
-                if !self.handle_former_logs_step(token, &result, effects) {
+                if !self.handle_former_logs_step(now.mono, token, &result, effects) {
                     self.store.handle_file(now, token, result, effects);
                     self.handle_store(effects);
                 }
@@ -386,6 +386,7 @@ impl Host for ShardHost {
             self.finish_fetch_here(request, effects);
         }
         self.poll_controller(effects);
+        self.retry_former_logs(now.mono, effects);
         self.handle_store(effects);
         // Until nothing more goes out or comes back by itself: only an event can wake who waits then.
         while self.poll_lending(effects) {
@@ -408,12 +409,14 @@ impl Host for ShardHost {
     }
 
     fn deadline(&self) -> Option<Mono> {
+        let former_logs = self.former_logs.as_ref().filter(|_| self.life == Life::Serving);
         let deadlines = [
             self.store.deadline(),
             self.requests.deadline(),
             self.life.deadline(),
             self.frame_room.deadline(),
             self.patience.deadline(),
+            former_logs.and_then(FormerLogRemoval::deadline),
         ];
         deadlines.into_iter().flatten().min()
     }

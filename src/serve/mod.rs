@@ -1,5 +1,6 @@
 //! Starts a node: locks and boots its data directory, binds its ports, runs a thread a shard, and stops them in order.
 
+mod descriptors;
 mod error;
 mod host_memory;
 mod ports;
@@ -107,6 +108,9 @@ struct Node {
 }
 
 fn start(options: &ServeOptions) -> Result<Node, ServeError> {
+    let descriptors = descriptors::raise_limit();
+    let connections_max = descriptors::connections_max(descriptors, options.shards);
+    descriptors::tell_if_low(descriptors, connections_max);
     let mut directory = DataDirectory::lock(&options.data_dir)
         .map_err(|error| ServeError::locking(&options.data_dir, error))?;
     let direct_io = probe_direct_io(directory.root())
@@ -180,6 +184,7 @@ fn start(options: &ServeOptions) -> Result<Node, ServeError> {
             data_directory,
             data_path: data_path.clone(),
             direct_io,
+            connections_max,
             core: options.pin_cores.then_some(usize::from(number)),
             spin: options.spin,
             sockets,

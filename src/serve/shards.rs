@@ -23,6 +23,7 @@ pub(super) struct Shard {
     /// The same, from the root of the filesystem.
     pub(super) data_path: PathBuf,
     pub(super) direct_io: bool,
+    pub(super) connections_max: usize,
     pub(super) core: Option<usize>,
     pub(super) spin: Duration,
     pub(super) sockets: Sockets,
@@ -137,6 +138,7 @@ fn run_shard(shard: Shard, events: &UnboundedSender<ShardEvent>) -> Outcome {
         data_directory,
         data_path,
         direct_io,
+        connections_max,
         core,
         spin,
         sockets,
@@ -150,7 +152,8 @@ fn run_shard(shard: Shard, events: &UnboundedSender<ShardEvent>) -> Outcome {
     let background = Background::spawn(background, doorbell.clone())
         .inspect_err(|error| tracing::warn!(%error, "segments are neither indexed nor scrubbed"))
         .ok();
-    let config = RingConfig { core, spin, background, ..RingConfig::of(data_directory, direct_io) };
+    let config =
+        RingConfig { core, spin, background, connections_max, ..RingConfig::of(data_directory, direct_io) };
     let parts = ShardParts { config, sockets, mailbox, doorbell, rendezvous };
     let listening = || {
         let _ = events.send(ShardEvent::Listening);

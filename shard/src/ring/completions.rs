@@ -9,7 +9,7 @@ use ringmain_wire::ids::ShardId;
 
 use super::carrier::Carrier;
 use super::connections::{Phase, Receive};
-use super::files::{file_error, read_goes_on};
+use super::files::{file_error, opening_error, read_goes_on};
 use super::operations::Operation;
 use super::outgoing::Outgoing;
 use super::tokens::Token;
@@ -39,7 +39,7 @@ impl<H: Host> Carrier<H> {
             Operation::Hear { .. } => self.heard(),
             Operation::Open { token, file, .. } => {
                 let opened = result.map(|descriptor| self.files.opened(file, adopt(descriptor)));
-                self.file_done(token, opened.map_err(file_error));
+                self.file_done(token, opened.map_err(opening_error));
             }
             Operation::Write { token, bytes, .. } => {
                 let written = match result {
@@ -56,7 +56,7 @@ impl<H: Host> Carrier<H> {
                         self.in_flight.start(Operation::Read { token, file, position, length, buffer });
                     }
                     Ok((_, buffer)) => self.file_event(token, Ok(FileOutcome::Read(buffer.freeze()))),
-                    Err(errno) => self.file_event(token, Err(file_error(errno))),
+                    Err(errno) => self.file_event(token, Err(opening_error(errno))),
                 }
             }
             Operation::OpenDirectory { token, .. } => match result {
@@ -64,7 +64,7 @@ impl<H: Host> Carrier<H> {
                     let directory = adopt(descriptor);
                     self.in_flight.start(Operation::SyncDirectory { token, directory });
                 }
-                Err(errno) => self.file_done(token, Err(file_error(errno))),
+                Err(errno) => self.file_done(token, Err(opening_error(errno))),
             },
             Operation::Sync { token, .. }
             | Operation::SyncDirectory { token, .. }

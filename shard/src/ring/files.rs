@@ -93,8 +93,17 @@ impl Files {
     }
 }
 
-/// What a failed file operation means to logic.
-pub(super) const fn file_error(errno: i32) -> FileError {
+/// What it means to logic that nothing could be opened, or read.
+pub(crate) const fn opening_error(errno: i32) -> FileError {
+    match errno {
+        libc::EMFILE | libc::ENFILE | libc::ENOMEM => FileError::Exhausted,
+        _ => file_error(errno),
+    }
+}
+
+/// What any other failed file operation means to logic. After a write or a sync that failed for want of memory nobody
+/// knows what is on the disk.
+pub(crate) const fn file_error(errno: i32) -> FileError {
     match errno {
         libc::ENOSPC | libc::EDQUOT => FileError::Full,
         libc::ENOTEMPTY => FileError::NotEmpty,
@@ -148,6 +157,16 @@ mod tests {
         assert_eq!(file_error(libc::EDQUOT), FileError::Full);
         assert_eq!(file_error(libc::ENOTEMPTY), FileError::NotEmpty);
         assert_eq!(file_error(libc::EIO), FileError::Failed(libc::EIO));
+    }
+
+    #[test]
+    fn want_of_descriptors_or_memory_is_waited_for_where_nothing_is_written() {
+        for errno in [libc::EMFILE, libc::ENFILE, libc::ENOMEM] {
+            assert_eq!(opening_error(errno), FileError::Exhausted);
+            assert_eq!(file_error(errno), FileError::Failed(errno));
+        }
+        assert_eq!(opening_error(libc::ENOSPC), FileError::Full);
+        assert_eq!(opening_error(libc::ENOENT), FileError::Failed(libc::ENOENT));
     }
 
     #[test]

@@ -48,6 +48,9 @@ use crate::effect::StopReason;
 use crate::host::Host;
 use crate::mailbox::Mailbox;
 
+/// Connections of a shard where nothing says that there may be only fewer.
+pub const CONNECTIONS_MAX: usize = 10_000;
+
 /// How one shard's loop works.
 #[derive(Debug)]
 pub struct RingConfig {
@@ -65,7 +68,7 @@ pub struct RingConfig {
     pub receive_buffers: u16,
     /// Bytes of each.
     pub receive_buffer_bytes: u32,
-    /// Connections beyond this are accepted and closed at once.
+    /// Connections beyond this are accepted and closed at once. Beside them, descriptors must be left for files.
     pub connections_max: usize,
     /// What inspects segments beside the loop; its results ring the shard's doorbell. `None`: nothing is inspected.
     pub background: Option<Background>,
@@ -82,7 +85,7 @@ impl RingConfig {
             linger: Duration::from_secs(3),
             receive_buffers: 64,
             receive_buffer_bytes: 16 * 1024,
-            connections_max: 10_000,
+            connections_max: CONNECTIONS_MAX,
             background: None,
         }
     }

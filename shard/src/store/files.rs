@@ -1,7 +1,5 @@
 //! Prepares log files: zero-written and synced with their directory before a group may go into one.
 
-use core::time::Duration;
-
 use bytes::Bytes;
 use ringmain_wal::commit::PrepareFile;
 
@@ -9,20 +7,19 @@ use crate::effect::{Effect, Effects, FileId, FileOperation, OpenMode, WriteSync}
 use crate::event::{FileError, FileOutcome};
 use crate::time::Mono;
 
+use super::RETRY_AFTER;
 use super::token::StoreToken;
 
 /// Zeroes written at a time: small enough not to delay a group behind it for long.
 const ZEROES_BYTES: usize = 256 * 1024;
-/// How long to wait before asking a full disk for room again.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Makes one log file after the other usable, as the log asks for them.
 #[derive(Debug)]
 pub(super) struct Preparation {
     zeroes: Bytes,
     step: Step,
-    /// The disk had no room, and no file could be made since.
-    disk_full: bool,
+    /// What there was not enough of; no file could be made since.
+    shortage: Option<FileError>,
 }
 
 #[derive(Debug)]
@@ -32,9 +29,9 @@ enum Step {
     Zeroing(Target, u64),
     Syncing(Target),
     SyncingDirectory(Target),
-    /// No room: what was written of it is being removed.
+    /// There was not enough of something: what was made of it is being removed.
     Discarding(Target),
-    /// No room: asked for again at this time.
+    /// It is asked for again at this time.
     Waiting(Target, Mono),
 }
 
@@ -49,13 +46,18 @@ impl Preparation {
         Self {
             zeroes: Bytes::from(ringmain_wal::block::aligned_zeroes(ZEROES_BYTES)),
             step: Step::Idle,
-            disk_full: false,
+            shortage: None,
         }
     }
 
     /// Whether the disk had no room for the next file.
     pub(super) fn is_disk_full(&self) -> bool {
-        self.disk_full
+        self.shortage == Some(FileError::Full)
+    }
+
+    /// Whether the next file waits for room on the disk, or for a descriptor.
+    pub(super) fn is_held_up(&self) -> bool {
+        self.shortage.is_some()
     }
 
     /// The file being prepared, for messages.
@@ -71,7 +73,7 @@ impl Preparation {
         }
     }
 
-    /// When the disk is to be asked again.
+    /// When the file is to be asked for again.
     pub(super) fn deadline(&self) -> Option<Mono> {
         match self.step {
             Step::Waiting(_, due) => Some(due),
@@ -88,7 +90,7 @@ impl Preparation {
         self.open(Target { file, path }, effects);
     }
 
-    /// Asks a full disk again if it is time.
+    /// Asks for the file again if it is time.
     pub(super) fn handle_time<M>(&mut self, now: Mono, effects: &mut Effects<M>) {
         if self.deadline().is_some_and(|due| due <= now)
             && let Step::Waiting(target, _) = core::mem::replace(&mut self.step, Step::Idle)
@@ -100,7 +102,7 @@ impl Preparation {
     /// A step ended. Gives the file once it can be used.
     ///
     /// # Errors
-    /// When the disk failed; a disk without room is waited for instead.
+    /// When the disk failed; room on the disk and descriptors are waited for instead.
     pub(super) fn handle_step<M>(
         &mut self,
         now: Mono,
@@ -109,11 +111,17 @@ impl Preparation {
     ) -> Result<Option<PrepareFile>, FileError> {
         // A filesystem without room for all of it takes a part.
         let cut_short = result == Err(FileError::Short) && matches!(self.step, Step::Zeroing(..));
-        if result == Err(FileError::Full) || cut_short {
-            self.give_up(now, effects);
-            return Ok(None);
+        match result {
+            Err(_) if cut_short => self.give_up(FileError::Full, effects),
+            Err(error) if error.is_shortage() => self.give_up(error, effects),
+            Err(error) => return Err(error),
+            Ok(_) => return Ok(self.go_on(now, effects)),
         }
-        result?;
+        Ok(None)
+    }
+
+    /// The step under way succeeded.
+    fn go_on<M>(&mut self, now: Mono, effects: &mut Effects<M>) -> Option<PrepareFile> {
         let (next, operation) = match core::mem::replace(&mut self.step, Step::Idle) {
             Step::Opening(target) => self.zero(target, 0),
             Step::Zeroing(target, written) if written < target.file.bytes => self.zero(target, written),
@@ -126,18 +134,18 @@ impl Preparation {
                 (Step::SyncingDirectory(target), operation)
             }
             Step::SyncingDirectory(target) => {
-                self.disk_full = false;
-                return Ok(Some(target.file));
+                self.shortage = None;
+                return Some(target.file);
             }
             Step::Discarding(target) => {
                 self.step = Step::Waiting(target, now + RETRY_AFTER);
-                return Ok(None);
+                return None;
             }
             step @ (Step::Idle | Step::Waiting(..)) => unreachable!("an outcome without a step: {step:?}"),
         };
         self.step = next;
         effects.push(Effect::File { token: StoreToken::Prepare.encode(), operation });
-        Ok(None)
+        None
     }
 
     fn open<M>(&mut self, target: Target, effects: &mut Effects<M>) {
@@ -158,21 +166,23 @@ impl Preparation {
         (Step::Zeroing(target, written + chunk), operation)
     }
 
-    /// Gives back what was written, so that a file cut short is never taken for a whole one.
-    fn give_up<M>(&mut self, now: Mono, effects: &mut Effects<M>) {
-        self.disk_full = true;
-        self.step = match core::mem::replace(&mut self.step, Step::Idle) {
-            Step::Opening(target) => Step::Waiting(target, now + RETRY_AFTER),
+    /// Gives back what was made, so that a file cut short is never taken for a whole one.
+    fn give_up<M>(&mut self, shortage: FileError, effects: &mut Effects<M>) {
+        self.shortage = Some(shortage);
+        let target = match core::mem::replace(&mut self.step, Step::Idle) {
+            // Its name may be there even so.
+            Step::Opening(target) => target,
             Step::Zeroing(target, _) | Step::Syncing(target) | Step::SyncingDirectory(target) => {
                 let close = FileOperation::Close { file: FileId(target.file.number) };
                 effects.push(Effect::File { token: StoreToken::Tidy.encode(), operation: close });
-                let remove = FileOperation::Remove { path: target.path.clone() };
-                effects.push(Effect::File { token: StoreToken::Prepare.encode(), operation: remove });
-                Step::Discarding(target)
+                target
             }
             step @ (Step::Idle | Step::Discarding(_) | Step::Waiting(..)) => {
-                unreachable!("no room for a step that takes none: {step:?}")
+                unreachable!("{shortage} for a step that takes nothing: {step:?}")
             }
         };
+        let remove = FileOperation::Remove { path: target.path.clone() };
+        effects.push(Effect::File { token: StoreToken::Prepare.encode(), operation: remove });
+        self.step = Step::Discarding(target);
     }
 }

@@ -23,6 +23,7 @@ pub mod settle;
 mod token;
 mod upkeep;
 
+use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use ringmain_wal::commit::{AppendOptions, GroupCommit, GroupCommitConfig, Refused};
@@ -57,6 +58,12 @@ use upkeep::Upkeep;
 
 /// Where log files live, relative to the data directory.
 pub const LOG_DIRECTORY: &str = "logs";
+
+/// Segment files that a store keeps open for reading.
+pub const SEGMENT_FILES_MAX: usize = 64;
+
+/// How long to wait before room on a full disk, or a descriptor, is asked for again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Names a request that waits; chosen by whoever waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -128,7 +135,7 @@ pub struct Store {
     ready: bool,
     closing: bool,
     failed: bool,
-    /// What had no room on the disk was given up.
+    /// What waited for room on the disk or for a descriptor was given up.
     abandoned: bool,
 }
 
@@ -245,7 +252,9 @@ impl Store {
         let settling = self.settling.deadline().filter(|_| !self.closing);
         let retention = self.retention.deadline().filter(|_| !self.closing);
         let upkeep = self.upkeep.deadline().filter(|_| !self.closing);
-        [mark, self.preparation.deadline(), settling, retention, upkeep].into_iter().flatten().min()
+        let deadlines =
+            [mark, self.preparation.deadline(), settling, self.removal.deadline(), retention, upkeep];
+        deadlines.into_iter().flatten().min()
     }
 
     /// Whether something still rests on logs of former starts: their files are needed.
@@ -337,12 +346,15 @@ impl Store {
         }
     }
 
-    /// Tells whoever waits for room on a full disk that there will be none: it was not stored, or may have been.
+    /// Tells whoever waits for room on a full disk, or for a descriptor, that there will be none: it was not stored, or may
+    /// have been.
     pub fn abandon(&mut self) {
-        if self.preparation.is_disk_full() {
+        if self.preparation.is_held_up() {
             self.abandoned = true;
             let tickets = self.pending.drain_tickets();
-            self.fail(tickets, ErrorCode::DiskFull);
+            let code =
+                if self.preparation.is_disk_full() { ErrorCode::DiskFull } else { ErrorCode::OverBudget };
+            self.fail(tickets, code);
         }
     }
 
@@ -400,7 +412,7 @@ impl Store {
                 }
             }
             (StoreToken::Read(step), result) => self.handle_read_step(step, result, effects),
-            (StoreToken::Remove, result) => self.handle_removal_step(result, effects),
+            (StoreToken::Remove, result) => self.handle_removal_step(now.mono, result, effects),
             (StoreToken::Tidy, Ok(_)) => {}
             (StoreToken::Tidy, Err(error)) => {
                 self.stop(&format!("closing a file failed: {error}"), effects);
@@ -421,7 +433,7 @@ impl Store {
         self.retain(now);
         self.settle(now, effects);
         self.keep_up(now, effects);
-        self.removal.poll(|id| self.settling.is_busy(id) || self.upkeep.is_busy(id), effects);
+        self.removal.poll(now.mono, |id| self.settling.is_busy(id) || self.upkeep.is_busy(id), effects);
         while let Some(group) = self.commit.poll_group(now.mono.0) {
             self.start_group(group, effects);
         }

@@ -157,6 +157,8 @@ impl Store {
                 path,
                 format!("damaged at byte {position}: {reason}; records there are not served"),
             )),
+            // Nothing is wrong with the file: the same read may succeed at any time.
+            Err(ReadError::Failed { error: FileError::Exhausted, .. }) => Err(ErrorCode::OverBudget),
             Err(ReadError::Failed { path, error }) => Err(self.note_fault(
                 id,
                 path,

@@ -8,9 +8,10 @@ use ringmain_wire::ids::{Offset, PartitionId};
 
 use crate::effect::{Effect, Effects, FileOperation};
 use crate::event::{FileError, FileOutcome};
+use crate::time::Mono;
 
 use super::token::StoreToken;
-use super::{LOG_DIRECTORY, StorageFault, Store};
+use super::{LOG_DIRECTORY, RETRY_AFTER, StorageFault, Store};
 
 /// What is waiting to be removed.
 #[derive(Debug, Default)]
@@ -21,8 +22,9 @@ pub(super) struct Removal {
     steps: VecDeque<(Option<PartitionId>, FileOperation)>,
     /// Steps left by partition.
     partitions: BTreeMap<PartitionId, usize>,
-    /// Whose step is under way.
-    under_way: Option<Option<PartitionId>>,
+    under_way: Option<(Option<PartitionId>, FileOperation)>,
+    /// No descriptor was left: no step begins before.
+    retry_at: Option<Mono>,
 }
 
 /// Something void.
@@ -83,9 +85,20 @@ impl Removal {
             })
     }
 
+    /// When there is something to do although nothing happens.
+    pub(super) fn deadline(&self) -> Option<Mono> {
+        self.retry_at
+    }
+
     /// Starts the next step if none is under way; not one of a partition that `is_busy`.
-    pub(super) fn poll<M>(&mut self, is_busy: impl Fn(PartitionId) -> bool, effects: &mut Effects<M>) {
-        if self.under_way.is_some() {
+    pub(super) fn poll<M>(
+        &mut self,
+        now: Mono,
+        is_busy: impl Fn(PartitionId) -> bool,
+        effects: &mut Effects<M>,
+    ) {
+        self.retry_at = self.retry_at.filter(|&retry_at| now < retry_at);
+        if self.under_way.is_some() || self.retry_at.is_some() {
             return;
         }
         let free = |(id, _): &(Option<PartitionId>, FileOperation)| id.is_none_or(|id| !is_busy(id));
@@ -93,14 +106,20 @@ impl Removal {
         if let Some(place) = self.steps.iter().position(free)
             && let Some((id, operation)) = self.steps.remove(place)
         {
-            self.under_way = Some(id);
+            self.under_way = Some((id, operation.clone()));
             effects.push(Effect::File { token: StoreToken::Remove.encode(), operation });
         }
     }
 
+    /// The step under way could not be begun: it is the first again in a while.
+    fn put_off(&mut self, now: Mono) {
+        self.steps.push_front(self.under_way.take().expect("a step was under way"));
+        self.retry_at = Some(now + RETRY_AFTER);
+    }
+
     /// The step under way has ended. Gives the partition whose it was.
     pub(super) fn handle_step(&mut self) -> Option<PartitionId> {
-        let id = self.under_way.take().expect("a step was under way");
+        let (id, _) = self.under_way.take().expect("a step was under way");
         if let Some(id) = id {
             let left = self.partitions.get_mut(&id).expect("steps of a partition are counted");
             *left -= 1;
@@ -131,9 +150,13 @@ impl Store {
     /// person put there: that is theirs, and no reason to stop.
     pub(super) fn handle_removal_step<M>(
         &mut self,
+        now: Mono,
         result: Result<FileOutcome, FileError>,
         effects: &mut Effects<M>,
     ) {
+        if result == Err(FileError::Exhausted) {
+            return self.removal.put_off(now);
+        }
         if let Err(error) = result
             && error != FileError::NotEmpty
         {

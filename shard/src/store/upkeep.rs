@@ -12,7 +12,6 @@ use ringmain_wire::ids::{Offset, PartitionId};
 
 use super::Store;
 use crate::effect::{Effect, Effects};
-use crate::event::FileError;
 use crate::inspection::{Inspected, InspectionKind, InspectionRequest, Sound, Unsound};
 use crate::time::{Mono, Now};
 
@@ -169,7 +168,7 @@ impl Store {
             // What was read may be void, and its file gone for good reason.
             Err(_) if !is_current => {}
             // The index file is written when there is room; without it reads take longer.
-            Err(Unsound::Failed { error: FileError::Full, .. }) => {}
+            Err(Unsound::Failed { error, .. }) if error.is_shortage() => {}
             Err(Unsound::Damaged { position, reason }) => {
                 self.counters.segments_damaged += 1;
                 let problem = format!("damaged at byte {position}: {reason}; records there are not served");

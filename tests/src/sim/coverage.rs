@@ -92,6 +92,8 @@ counters! {
     storage_stops = "stop after a disk error",
     /// Operations refused by a full disk.
     disk_full = "disk full",
+    /// Files and directories for which there was no descriptor.
+    shortages = "no descriptor left",
     /// Produces refused because the disk was full.
     disk_full_refusals = "produce refused, disk full",
     /// Produces refused for want of memory.

@@ -67,7 +67,7 @@ impl<'a> SimDirectory<'a> {
             FileError::Full => return self.trouble(path, operation, Trouble::Full),
             FileError::NotEmpty => ENOTEMPTY,
             FileError::Failed(errno) => errno,
-            FileError::Short => EIO,
+            FileError::Short | FileError::Exhausted => EIO,
         };
         DirectoryError { path: path.to_owned(), operation, reason: error.to_string(), errno }
     }

@@ -102,7 +102,13 @@ impl World {
         let is_active = self.phase == Phase::Active;
         let fails = is_active && self.random.disk.chance(self.plan.disk_errors);
         let failed = Err(FileError::Failed(EIO));
+        let is_opening = matches!(work, Work::Open { .. } | Work::SyncDirectory { .. });
+        let is_short = is_opening
+            && is_active
+            && self.plan.shortages > 0
+            && self.random.disk.chance(self.plan.shortages);
         let result = match work {
+            _ if is_short => Err(FileError::Exhausted),
             Work::Open { file, path, mode } => match self.disk.open(&path, mode) {
                 Ok(inode) => {
                     self.node.shard(shard).files.insert(file, inode);
@@ -154,6 +160,7 @@ impl World {
             return Err(Violation { invariant: "I14", what });
         }
         self.met.disk_full += u64::from(result == Err(FileError::Full));
+        self.met.shortages += u64::from(result == Err(FileError::Exhausted));
         self.note("disk done", [u64::from(shard), token.0, u64::from(result.is_err())]);
         if let Some(kind) = inspections::kind_of(token) {
             return self.inspection_step_done(shard, kind, result);

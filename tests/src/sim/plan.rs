@@ -34,6 +34,8 @@ pub(super) struct Plan {
     pub(super) write_back_errors: u64,
     /// Times at which the disk is full, until when.
     pub(super) disk_full: Option<(u64, u64)>,
+    /// Per thousand files and directories opened for which there is no descriptor.
+    pub(super) shortages: u64,
     /// Bits rot while the node is down. Loss is allowed then, but has to be reported.
     pub(super) rot: bool,
     /// Longest ordinary disk operation.
@@ -139,6 +141,7 @@ impl Plan {
             deletions: random.chance(400),
             groups_in_flight_max: random.between(1, 4) as usize,
             lent_bytes_max: *random.pick(&[1, 16 << 10, 64 << 10, LENT_BYTES_MAX_DEFAULT]),
+            shortages: if random.chance(200) { random.between(5, 100) } else { 0 },
         }
     }
 

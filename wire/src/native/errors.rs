@@ -58,7 +58,7 @@ pub enum ErrorCode {
     ShuttingDown = 35,
     /// The answer did not come within the request's time limit; a produce may or may not have been stored.
     TimedOut = 36,
-    /// The shard's memory budget is used up; back off.
+    /// The shard's memory or log budget, or the descriptors of its process, are used up; back off.
     OverBudget = 37,
     /// The disk has no room for more records; reads and deletes work.
     DiskFull = 38,

@@ -10,7 +10,7 @@ use ringmain_wal::state::SegmentExtent;
 use ringmain_wire::ids::{Offset, PartitionId, TimestampMs};
 
 use crate::event::FileError;
-use crate::store::Ticket;
+use crate::store::{SEGMENT_FILES_MAX, Ticket};
 
 /// The limits of reading.
 #[derive(Clone, Debug)]
@@ -36,7 +36,7 @@ impl Default for ReadingConfig {
             read_ahead_bytes_max: 16 << 20,
             read_bytes: 1 << 20,
             batch_bytes_max: 64 << 20,
-            open_files_max: 64,
+            open_files_max: SEGMENT_FILES_MAX,
             index_entries_max: 64 * 4096,
         }
     }

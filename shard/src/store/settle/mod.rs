@@ -9,7 +9,6 @@ mod bucket;
 mod config;
 pub mod job;
 
-use core::time::Duration;
 use std::collections::VecDeque;
 
 use ringmain_wal::commit::Refused;
@@ -28,12 +27,10 @@ use self::job::{SettleJob, Settled};
 use super::pending::PendingKind;
 use super::removal::Void;
 use super::token::StoreToken;
-use super::{Store, resident};
+use super::{RETRY_AFTER, Store, resident};
 
 /// Partitions looked at in one turn.
 const PARTITIONS_PER_TURN: usize = 16;
-/// How long to wait before asking a full disk for room again.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// File numbers of settle jobs begin here; log files have small ones.
 const FILES_FROM: u32 = 1 << 31;
 
@@ -57,7 +54,7 @@ pub(super) struct Settling {
     bucket: Bucket,
     /// When the bucket has enough for the next write.
     paused_until: Option<Mono>,
-    /// The disk was full: no job begins before.
+    /// The disk was full, or no descriptor was left: no job begins before.
     retry_at: Option<Mono>,
     /// Something still rests on logs of former starts.
     inherits: bool,
@@ -192,7 +189,7 @@ impl Store {
                 self.give_up_job(place, effects);
             }
             Ok(false) => {}
-            Err(FileError::Full) => {
+            Err(error) if error.is_shortage() => {
                 self.settling.retry_at = Some(now.mono + RETRY_AFTER);
                 self.settling.queue.push_front(running.job.partition());
                 self.give_up_job(place, effects);

@@ -208,6 +208,75 @@ fn a_full_disk_holds_settling_up_and_loses_nothing() {
     node.check_at_rest();
 }
 
+type IsWanted = dyn Fn(FileToken, &FileOperation) -> bool;
+
+/// Lets the next operation that `is_wanted` find no descriptor, while records are appended. Gives the settled bytes of then.
+fn exhaust(node: &mut Node, is_wanted: &IsWanted) -> u64 {
+    for _ in 0..2_000 {
+        let mut under_way = node.disk.under_way().iter();
+        if let Some(place) = under_way.position(|(token, operation)| is_wanted(*token, operation)) {
+            node.fail(place, FileError::Exhausted);
+            return node.store.counters().settled_bytes;
+        }
+        if node.produce(partition_id(0, 0), 2, 1_000).is_err() {
+            node.step();
+        }
+        node.step();
+    }
+    panic!("nothing of that kind is opened");
+}
+
+#[test]
+fn want_of_descriptors_is_waited_for_and_loses_nothing() {
+    fn is_opened(operation: &FileOperation) -> bool {
+        matches!(operation, FileOperation::Open { .. })
+    }
+    fn is_synced(operation: &FileOperation) -> bool {
+        matches!(operation, FileOperation::SyncDirectory { .. })
+    }
+    fn is_settling(token: FileToken) -> bool {
+        matches!(StoreToken::decode(token), StoreToken::Settle(_))
+    }
+    let wanted: [&IsWanted; 5] = [
+        &|token, operation| is_settling(token) && is_opened(operation),
+        &|token, operation| is_settling(token) && is_synced(operation),
+        &|token, operation| token == StoreToken::Prepare.encode() && is_opened(operation),
+        &|token, operation| token == StoreToken::Prepare.encode() && is_synced(operation),
+        &|token, operation| token == StoreToken::Remove.encode() && is_synced(operation),
+    ];
+    for (place, is_wanted) in wanted.into_iter().enumerate() {
+        let mut node = Node::new(settle_config(), 21);
+        let settled = exhaust(&mut node, is_wanted);
+        assert_eq!(node.stopped, None, "{place}");
+        node.check_crash();
+        fill(&mut node, 100);
+        node.rest(5);
+        let counters = node.store.counters();
+        assert!(counters.settled_bytes > settled, "{place}: {counters:?}");
+        assert_eq!(node.log_files().first(), Some(&(counters.log_files_recycled as u32)), "{place}");
+        node.check_at_rest();
+    }
+}
+
+#[test]
+fn a_read_that_finds_no_descriptor_may_be_asked_again() {
+    let id = partition_id(0, 0);
+    let mut node = Node::new(settle_config(), 23);
+    fill(&mut node, 400);
+    node.rest(1);
+    node.crash(true);
+    node.rest(1);
+    let mut effects: Effects<()> = Vec::new();
+    node.store.read_segment(Ticket(0), id, Offset(0), 5_000, &mut effects).unwrap();
+    let Some(Effect::File { token, operation: FileOperation::Open { .. } }) = effects.pop() else {
+        panic!("its file is opened")
+    };
+    node.store.handle_file(node.now(), token, Err(FileError::Exhausted), &mut effects);
+    assert_eq!(node.store.poll_read().unwrap().result, Err(ErrorCode::OverBudget));
+    assert_eq!(node.store.poll_fault(), None, "nothing is wrong with it");
+    assert!(matches!(node.find_in_segment(id, Offset(0)), Ok(Found::Batches(_))));
+}
+
 #[test]
 fn a_log_start_among_carried_batches_is_settled_by_the_next_start() {
     let mut node = Node::new(settle_config(), 10);
@@ -297,7 +366,7 @@ fn a_partition_goes_with_the_strays_that_were_put_aside() {
     let mut removed = Vec::new();
     loop {
         let mut effects: Effects<()> = Vec::new();
-        store.removal.poll(|_| false, &mut effects);
+        store.removal.poll(Mono(1), |_| false, &mut effects);
         let Some(Effect::File { operation, .. }) = effects.pop() else { break };
         removed.push(match operation {
             FileOperation::Remove { path } | FileOperation::RemoveDirectory { path } => path,
