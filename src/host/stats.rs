@@ -124,6 +124,8 @@ impl ShardHost {
             segment_reads,
             segments_inspected,
             segments_damaged,
+            inspections_failed,
+            inspections_unavailable,
             index_files_written,
             index_files_read,
         } = self.store.counters();
@@ -152,6 +154,8 @@ impl ShardHost {
             ("segment_reads_total", segment_reads),
             ("segments_inspected_total", segments_inspected),
             ("segments_damaged_total", segments_damaged),
+            ("inspections_failed_total", inspections_failed),
+            ("inspections_unavailable_total", inspections_unavailable),
             ("index_files_written_total", index_files_written),
             ("index_files_read_total", index_files_read),
         ];

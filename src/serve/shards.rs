@@ -147,11 +147,8 @@ fn run_shard(shard: Shard, events: &UnboundedSender<ShardEvent>) -> Outcome {
         rendezvous,
     } = shard;
     let name = format!("upkeep-{}", host.identity.shard);
-    let background = BackgroundConfig { data_directory: data_path, core, name };
-    // Without it the broker serves all the same: segments are found damaged when they are read, not before.
-    let background = Background::spawn(background, doorbell.clone())
-        .inspect_err(|error| tracing::warn!(%error, "segments are neither indexed nor scrubbed"))
-        .ok();
+    let background = BackgroundConfig { data_directory: data_path, direct_io, core, name };
+    let background = Some(Background::new(background, doorbell.clone()));
     let config =
         RingConfig { core, spin, background, connections_max, ..RingConfig::of(data_directory, direct_io) };
     let parts = ShardParts { config, sockets, mailbox, doorbell, rendezvous };

@@ -1,10 +1,13 @@
 //! The thread: waits for requests, runs them on a glommio executor, each kind in a task queue of its own.
 
 use core::cell::{Cell, RefCell};
+use core::panic::AssertUnwindSafe;
 use core::time::Duration;
-use std::path::Path;
+use std::io;
+use std::panic::catch_unwind;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
 
 use glommio::{Latency, LocalExecutor, LocalExecutorBuilder, Placement, Shares, TaskQueueHandle};
@@ -14,7 +17,7 @@ use super::files::{OneFile, described};
 use super::{BackgroundConfig, Orders, place, priority};
 use crate::effect::FileId;
 use crate::inspection::{Inspected, Inspection, InspectionRequest, Unsound};
-use crate::ring::Doorbell;
+use crate::ring::{Doorbell, check_beside};
 
 /// Memory registered with the kernel, within what an ordinary user may lock: pieces of two inspections.
 const IO_MEMORY_BYTES: usize = 4 << 20;
@@ -35,42 +38,60 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Until it is told to stop.
-    pub(super) fn run(mut self, config: &BackgroundConfig) {
-        if !self.wait() {
-            return;
+    /// Until it is told to stop, or meets a bug.
+    pub(super) fn run(self, config: &BackgroundConfig) {
+        let _end = TellEnd { orders: self.orders.clone(), doorbell: self.doorbell.clone() };
+        // What a panic leaves behind is thrown away.
+        if catch_unwind(AssertUnwindSafe(|| self.work(config))).is_err() {
+            tracing::error!(name = config.name, "the thread that inspects segments has met a bug, and ends");
         }
-        let executor = match make_executor(config) {
-            Ok(executor) => executor,
-            Err(error) => {
-                let name = &config.name;
-                tracing::warn!(name, %error, "segments are neither indexed nor scrubbed on this host");
-                return self.refuse_all();
+    }
+
+    fn work(mut self, config: &BackgroundConfig) {
+        let executor = loop {
+            if !wait_for(&self.requested, &self.orders) {
+                return;
+            }
+            match make_executor(config) {
+                Ok(executor) => break executor,
+                Err(error) => {
+                    let name = &config.name;
+                    tracing::warn!(name, %error, "segments are neither indexed nor scrubbed for now");
+                    self.refuse();
+                }
             }
         };
         let results = Rc::new(RefCell::new(Outbox { results: self.results, doorbell: self.doorbell }));
-        let data_directory: Rc<Path> = config.data_directory.as_path().into();
+        let config = Rc::new(config.clone());
         let queues =
             executor.run(async { [make_queue(SEAL_SHARES, "seal"), make_queue(SCRUB_SHARES, "scrub")] });
         loop {
-            executor.run(serve(&mut self.requested, &self.orders, &results, &data_directory, queues));
+            executor.run(serve(&mut self.requested, &self.orders, &results, &config, queues));
             if !wait_for(&self.requested, &self.orders) {
                 return;
             }
         }
     }
 
-    fn wait(&self) -> bool {
-        wait_for(&self.requested, &self.orders)
-    }
-
-    fn refuse_all(mut self) {
-        while self.wait() {
-            let Ok(request) = self.requested.pop() else { continue };
+    fn refuse(&mut self) {
+        while let Ok(request) = self.requested.pop() {
             let refused = Inspected { request, result: Err(Unsound::Unavailable) };
             self.results.push(refused).expect("there is room for one of each kind");
             self.doorbell.ring();
         }
+    }
+}
+
+/// Says that the thread has ended, however it did.
+struct TellEnd {
+    orders: Arc<Orders>,
+    doorbell: Doorbell,
+}
+
+impl Drop for TellEnd {
+    fn drop(&mut self) {
+        self.orders.is_over.store(true, Ordering::Release);
+        self.doorbell.ring();
     }
 }
 
@@ -95,7 +116,8 @@ impl Outbox {
     }
 }
 
-fn make_executor(config: &BackgroundConfig) -> std::io::Result<LocalExecutor> {
+fn make_executor(config: &BackgroundConfig) -> io::Result<LocalExecutor> {
+    check_beside().map_err(io::Error::other)?;
     // First, so that every thread that the executor starts inherits it.
     priority::become_idle()?;
     let placement = config.core.map_or(Placement::Unbound, Placement::Fixed);
@@ -108,7 +130,7 @@ async fn serve(
     requested: &mut Consumer<InspectionRequest>,
     orders: &Arc<Orders>,
     results: &Rc<RefCell<Outbox>>,
-    data_directory: &Rc<Path>,
+    config: &Rc<BackgroundConfig>,
     queues: [TaskQueueHandle; 2],
 ) {
     let under_way = Rc::new(Cell::new(0_usize));
@@ -116,15 +138,14 @@ async fn serve(
         while let Ok(request) = requested.pop() {
             under_way.set(under_way.get() + 1);
             let (under_way, orders) = (under_way.clone(), orders.clone());
-            let (results, data_directory) = (results.clone(), data_directory.clone());
+            let (results, config) = (results.clone(), config.clone());
+            let kind = request.kind;
             let task = async move {
-                let inspected = inspect(request, &orders, &data_directory).await;
+                let inspected = inspect(request, &orders, &config).await;
                 under_way.set(under_way.get() - 1);
                 results.borrow_mut().tell(inspected);
             };
-            glommio::spawn_local_into(task, queues[place(request.kind)])
-                .expect("the queue was just made")
-                .detach();
+            glommio::spawn_local_into(task, queues[place(kind)]).expect("the queue was just made").detach();
         }
         if under_way.get() == 0 {
             break;
@@ -138,20 +159,21 @@ fn make_queue(shares: usize, name: &'static str) -> TaskQueueHandle {
 }
 
 /// One inspection, from its first operation to its last, no faster than it was asked for.
-async fn inspect(request: InspectionRequest, orders: &Orders, data_directory: &Path) -> Inspected {
+async fn inspect(request: InspectionRequest, orders: &Orders, config: &BackgroundConfig) -> Inspected {
+    let (kind, bytes_per_second) = (request.kind, request.bytes_per_second.max(1));
     let mut inspection = Inspection::new(request, FileId(0));
-    let mut file = OneFile::default();
+    let mut file = OneFile::new(config.direct_io);
     loop {
-        if orders.is_cancelled(request.kind) {
+        if orders.is_cancelled(kind) {
             inspection.cancel();
         }
         let bytes = inspection.next_bytes();
         let Some(operation) = inspection.poll() else { break };
-        let outcome = file.perform(data_directory, operation).await;
+        let outcome = file.perform(&config.data_directory, operation).await;
         inspection.handle(outcome);
-        let nanoseconds = bytes.saturating_mul(1_000_000_000) / request.bytes_per_second.max(1);
+        let nanoseconds = bytes.saturating_mul(1_000_000_000) / bytes_per_second;
         let mut pause = Duration::from_nanos(nanoseconds);
-        while pause > Duration::ZERO && !orders.is_cancelled(request.kind) {
+        while pause > Duration::ZERO && !orders.is_cancelled(kind) {
             let slice = pause.min(LOOK_EVERY);
             glommio::timer::sleep(slice).await;
             pause -= slice;

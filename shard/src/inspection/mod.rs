@@ -29,7 +29,7 @@ pub enum InspectionKind {
 }
 
 /// A segment to be inspected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InspectionRequest {
     /// Why.
     pub kind: InspectionKind,

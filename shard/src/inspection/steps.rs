@@ -44,11 +44,11 @@ impl Inspection {
     /// Of the segment asked for. `file` is the number of the one file that is open at a time.
     pub fn new(request: InspectionRequest, file: FileId) -> Self {
         Self {
+            walk: Walk::of(request.extent),
             request,
             file,
             step: Step::OpenIndex,
             index: Bytes::new(),
-            walk: Walk::of(request.extent),
             is_cancelled: false,
             result: None,
         }

@@ -58,8 +58,8 @@ impl Files {
         Self { contents: BTreeMap::from([(request.path(), file)]), ..Self::default() }
     }
 
-    fn inspect(&mut self, request: InspectionRequest) -> Result<Sound, Unsound> {
-        let mut inspection = Inspection::new(request, FileId(9));
+    fn inspect(&mut self, request: &InspectionRequest) -> Result<Sound, Unsound> {
+        let mut inspection = Inspection::new(request.clone(), FileId(9));
         self.operations = 0;
         loop {
             if self.cancelled_at == Some(self.operations) {
@@ -72,7 +72,7 @@ impl Files {
         }
         assert_eq!(self.open, None, "what was opened is closed");
         let inspected = inspection.finish();
-        assert_eq!(inspected.request, request);
+        assert_eq!(inspected.request, *request);
         inspected.result
     }
 
@@ -126,14 +126,14 @@ fn the_first_inspection_writes_the_index_and_the_next_one_agrees() {
     for batches in [1, 100, 3_000] {
         let (request, file) = segment(batches);
         let mut files = Files::of(&request, file);
-        assert_eq!(files.inspect(request), written(None));
+        assert_eq!(files.inspect(&request), written(None));
         let (index, footer) = Index::decode(&files.contents[&request.index_path()]).unwrap();
         assert_eq!((footer.segment_bytes, footer.end), (request.extent.bytes, request.extent.end));
         assert_eq!(footer.max_timestamp, request.extent.max_timestamp);
         let wanted_crc = crc32c::crc32c(&files.contents[&request.path()][..request.extent.bytes as usize]);
         assert_eq!(footer.segment_crc, wanted_crc);
         assert_eq!(index.entries().len() > 2, batches > 200);
-        assert_eq!(files.inspect(request), AGREES);
+        assert_eq!(files.inspect(&request), AGREES);
     }
 }
 
@@ -141,28 +141,28 @@ fn the_first_inspection_writes_the_index_and_the_next_one_agrees() {
 fn every_flipped_bit_of_a_segment_is_found_once_it_is_sealed() {
     let (request, file) = segment(40);
     let mut files = Files::of(&request, file);
-    files.inspect(request).unwrap();
+    files.inspect(&request).unwrap();
     for place in (0..request.extent.bytes as usize).step_by(7) {
         let segment = |files: &mut Files| {
             files.contents.get_mut(&request.path()).unwrap()[place] ^= 1 << (place % 8);
         };
         segment(&mut files);
-        let result = files.inspect(request);
+        let result = files.inspect(&request);
         assert!(matches!(result, Err(Unsound::Damaged { .. })), "byte {place}: {result:?}");
         segment(&mut files);
     }
-    assert_eq!(files.inspect(request), AGREES);
+    assert_eq!(files.inspect(&request), AGREES);
 }
 
 #[test]
 fn what_is_wrong_with_an_index_is_told_and_made_good() {
     let (request, file) = segment(400);
     let mut files = Files::of(&request, file);
-    files.inspect(request).unwrap();
+    files.inspect(&request).unwrap();
     let index = files.contents[&request.index_path()].clone();
     for place in (0..192).step_by(3) {
         files.contents.get_mut(&request.index_path()).unwrap()[place] ^= 4;
-        let result = files.inspect(request);
+        let result = files.inspect(&request);
         assert!(
             matches!(result, Ok(Sound { index_was_written: true, index_damage: Some(_) })),
             "byte {place}: {result:?}"
@@ -170,28 +170,28 @@ fn what_is_wrong_with_an_index_is_told_and_made_good() {
         assert_eq!(files.contents[&request.index_path()], index);
     }
     files.contents.insert(request.index_path(), Vec::new());
-    assert_eq!(files.inspect(request), written(None), "made before a crash and never written");
+    assert_eq!(files.inspect(&request), written(None), "made before a crash and never written");
 }
 
 #[test]
 fn an_index_of_before_a_truncation_is_made_anew() {
     let (request, file) = segment(200);
     let mut files = Files::of(&request, file);
-    files.inspect(request).unwrap();
-    let mut cut = request;
+    files.inspect(&request).unwrap();
+    let mut cut = request.clone();
     cut.extent.end = Offset(100 + 3 * 120);
-    assert_eq!(files.inspect(cut), written(None));
+    assert_eq!(files.inspect(&cut), written(None));
     let (_, footer) = Index::decode(&files.contents[&request.index_path()]).unwrap();
     assert_eq!(footer.end, cut.extent.end);
     assert!(footer.segment_bytes < request.extent.bytes);
-    assert_eq!(files.inspect(cut), AGREES);
+    assert_eq!(files.inspect(&cut), AGREES);
 }
 
 #[test]
 fn a_segment_that_is_shorter_than_it_should_be_is_damaged() {
     let (request, mut file) = segment(50);
     file.truncate(3 * BLOCK_BYTES);
-    let result = Files::of(&request, file).inspect(request);
+    let result = Files::of(&request, file).inspect(&request);
     let Err(Unsound::Damaged { position, .. }) = result else { panic!("{result:?}") };
     assert!((2 * BLOCK_BYTES..3 * BLOCK_BYTES).contains(&(position as usize)), "{position}");
 }
@@ -200,20 +200,20 @@ fn a_segment_that_is_shorter_than_it_should_be_is_damaged() {
 fn failures_name_their_file_and_cancellation_ends_at_any_step() {
     let (request, file) = segment(3_000);
     let mut files = Files::of(&request, file.clone());
-    files.inspect(request).unwrap();
+    files.inspect(&request).unwrap();
     let all = files.operations;
     assert!(all > 8);
     let mut named = [0, 0];
     for place in 0..all {
         let mut files = Files { fails_at: Some(place), ..Files::of(&request, file.clone()) };
-        match files.inspect(request) {
+        match files.inspect(&request) {
             Err(Unsound::Failed { path, error: BROKEN }) if path == request.path() => named[0] += 1,
             Err(Unsound::Failed { path, error: BROKEN }) if path == request.index_path() => named[1] += 1,
             // Of opening the index that is not there, and of closing, nothing is lost.
             result => assert_eq!(result, written(None)),
         }
         let mut files = Files { cancelled_at: Some(place), ..Files::of(&request, file.clone()) };
-        let result = files.inspect(request);
+        let result = files.inspect(&request);
         let is_over = result == written(None) && place == all - 1;
         assert!(result == Err(Unsound::Cancelled) || is_over, "{place}: {result:?}");
     }

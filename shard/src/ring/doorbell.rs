@@ -1,7 +1,7 @@
 //! How a thread without a ring reaches a shard: an eventfd that the shard's ring keeps a read armed on.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -46,6 +46,12 @@ impl Doorbell {
     /// Whether [`request_shutdown`](Self::request_shutdown) was called.
     pub(super) fn shutdown_requested(&self) -> bool {
         self.shared.shutdown.load(Ordering::Acquire)
+    }
+}
+
+impl AsFd for Doorbell {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.shared.eventfd.as_fd()
     }
 }
 

@@ -113,7 +113,7 @@ pub(crate) const fn file_error(errno: i32) -> FileError {
 
 /// Whether a read that gave fewer bytes than asked for has to go on. A device never stops within a block, so that a
 /// count of whole blocks may be a read that the kernel cut short, and anything else is the end of the file.
-pub(super) const fn read_goes_on(filled: usize, length: usize, last: usize) -> bool {
+pub(crate) const fn read_goes_on(filled: usize, length: usize, last: usize) -> bool {
     last > 0 && filled < length && filled.is_multiple_of(BLOCK_BYTES)
 }
 

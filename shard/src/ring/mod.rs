@@ -35,7 +35,9 @@ use std::sync::Arc;
 pub use direct_io::probe_direct_io;
 pub use doorbell::Doorbell;
 pub use error::{RingError, RunError};
+pub(crate) use files::{file_error, opening_error, read_goes_on};
 pub use rendezvous::Rendezvous;
+pub(crate) use setup::check_beside;
 pub use sockets::{BoundSocket, Sockets};
 
 use self::buffers::ReceiveBuffers;

@@ -27,6 +27,10 @@ pub struct StoreCounters {
     pub segments_inspected: u64,
     /// Segments found damaged by an inspection.
     pub segments_damaged: u64,
+    /// Inspections that failed because of a file.
+    pub inspections_failed: u64,
+    /// Inspections for which there was no executor.
+    pub inspections_unavailable: u64,
     /// Index files written.
     pub index_files_written: u64,
     /// Index files that spared a reader a scan.

@@ -433,7 +433,8 @@ impl Store {
         self.retain(now);
         self.settle(now, effects);
         self.keep_up(now, effects);
-        self.removal.poll(now.mono, |id| self.settling.is_busy(id) || self.upkeep.is_busy(id), effects);
+        let is_busy = |id, base| self.settling.works_on(id, base) || self.upkeep.works_on(id, base);
+        self.removal.poll(now.mono, is_busy, effects);
         while let Some(group) = self.commit.poll_group(now.mono.0) {
             self.start_group(group, effects);
         }

@@ -19,12 +19,23 @@ pub(super) struct Removal {
     /// Until the group is durable in which the log says that it is void, oldest first.
     promised: VecDeque<(Sequence, Void)>,
     /// To be done, in order.
-    steps: VecDeque<(Option<PartitionId>, FileOperation)>,
-    /// Steps left by partition.
-    partitions: BTreeMap<PartitionId, usize>,
-    under_way: Option<(Option<PartitionId>, FileOperation)>,
+    steps: VecDeque<(Target, FileOperation)>,
+    /// Steps left by what they remove.
+    left: BTreeMap<Target, usize>,
+    under_way: Option<(Target, FileOperation)>,
     /// No descriptor was left: no step begins before.
     retry_at: Option<Mono>,
+}
+
+/// What a step belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Target {
+    /// The log.
+    Log,
+    /// A segment of a partition, and its index file.
+    Segment(PartitionId, Offset),
+    /// All that is left of a partition.
+    Partition(PartitionId),
 }
 
 /// Something void.
@@ -61,28 +72,41 @@ impl Removal {
             Void::Partition { id, segments, strays } => {
                 self.push_segments(id, &segments);
                 for base in strays {
-                    self.push(Some(id), FileOperation::Remove { path: stray_file_name(id, base) });
+                    self.push(
+                        Target::Partition(id),
+                        FileOperation::Remove { path: stray_file_name(id, base) },
+                    );
                 }
-                self.push(Some(id), FileOperation::RemoveDirectory { path: partition_directory(id) });
+                let path = partition_directory(id);
+                self.push(Target::Partition(id), FileOperation::RemoveDirectory { path });
             }
             Void::LogFiles(paths) => {
                 for path in paths {
-                    self.push(None, FileOperation::Remove { path });
+                    self.push(Target::Log, FileOperation::Remove { path });
                     // One after the other: replay knows logs whose beginning is gone, but none with a hole.
                     let path = LOG_DIRECTORY.to_owned();
-                    self.push(None, FileOperation::SyncDirectory { path });
+                    self.push(Target::Log, FileOperation::SyncDirectory { path });
                 }
             }
         }
     }
 
-    /// Whether files of `partition` wait to be removed, durably void or not: nothing may be created in their place.
-    pub(super) fn concerns(&self, partition: PartitionId) -> bool {
-        self.partitions.contains_key(&partition)
-            || self.promised.iter().any(|(_, void)| match void {
-                Void::Segments(id, _) | Void::Partition { id, .. } => *id == partition,
-                Void::LogFiles(_) => false,
+    /// Whether files of this segment wait to be removed, durably void or not: nothing may be created in their place.
+    pub(super) fn concerns_segment(&self, partition: PartitionId, base: Offset) -> bool {
+        self.concerns_partition(partition)
+            || self.left.contains_key(&Target::Segment(partition, base))
+            || self.promised.iter().any(|(_, void)| {
+                matches!(void, Void::Segments(id, bases) if *id == partition && bases.contains(&base))
             })
+    }
+
+    /// Whether all of `partition` waits to be removed.
+    pub(super) fn concerns_partition(&self, partition: PartitionId) -> bool {
+        self.left.contains_key(&Target::Partition(partition))
+            || self
+                .promised
+                .iter()
+                .any(|(_, void)| matches!(void, Void::Partition { id, .. } if *id == partition))
     }
 
     /// When there is something to do although nothing happens.
@@ -90,23 +114,28 @@ impl Removal {
         self.retry_at
     }
 
-    /// Starts the next step if none is under way; not one of a partition that `is_busy`.
+    /// Starts the next step if none is under way; not one of what `is_busy`. Who works on a segment keeps its whole partition
+    /// busy, too.
     pub(super) fn poll<M>(
         &mut self,
         now: Mono,
-        is_busy: impl Fn(PartitionId) -> bool,
+        is_busy: impl Fn(PartitionId, Option<Offset>) -> bool,
         effects: &mut Effects<M>,
     ) {
         self.retry_at = self.retry_at.filter(|&retry_at| now < retry_at);
         if self.under_way.is_some() || self.retry_at.is_some() {
             return;
         }
-        let free = |(id, _): &(Option<PartitionId>, FileOperation)| id.is_none_or(|id| !is_busy(id));
-        // Steps of one partition keep their order, because all of them wait or none.
-        if let Some(place) = self.steps.iter().position(free)
-            && let Some((id, operation)) = self.steps.remove(place)
+        let is_free = |(target, _): &(Target, FileOperation)| match *target {
+            Target::Log => true,
+            Target::Segment(id, base) => !is_busy(id, Some(base)),
+            // Its segments went before: they wait only for who keeps the partition busy as well.
+            Target::Partition(id) => !is_busy(id, None),
+        };
+        if let Some(place) = self.steps.iter().position(is_free)
+            && let Some((target, operation)) = self.steps.remove(place)
         {
-            self.under_way = Some((id, operation.clone()));
+            self.under_way = Some((target, operation.clone()));
             effects.push(Effect::File { token: StoreToken::Remove.encode(), operation });
         }
     }
@@ -117,31 +146,28 @@ impl Removal {
         self.retry_at = Some(now + RETRY_AFTER);
     }
 
-    /// The step under way has ended. Gives the partition whose it was.
-    pub(super) fn handle_step(&mut self) -> Option<PartitionId> {
-        let (id, _) = self.under_way.take().expect("a step was under way");
-        if let Some(id) = id {
-            let left = self.partitions.get_mut(&id).expect("steps of a partition are counted");
-            *left -= 1;
-            if *left == 0 {
-                self.partitions.remove(&id);
-            }
+    /// The step under way has ended. Gives what it belonged to.
+    pub(super) fn handle_step(&mut self) -> Target {
+        let (target, _) = self.under_way.take().expect("a step was under way");
+        let left = self.left.get_mut(&target).expect("steps are counted");
+        *left -= 1;
+        if *left == 0 {
+            self.left.remove(&target);
         }
-        id
+        target
     }
 
     fn push_segments(&mut self, id: PartitionId, bases: &[Offset]) {
         for &base in bases {
-            self.push(Some(id), FileOperation::Remove { path: index_file_name(id, base) });
-            self.push(Some(id), FileOperation::Remove { path: segment_file_name(id, base) });
+            let target = Target::Segment(id, base);
+            self.push(target, FileOperation::Remove { path: index_file_name(id, base) });
+            self.push(target, FileOperation::Remove { path: segment_file_name(id, base) });
         }
     }
 
-    fn push(&mut self, id: Option<PartitionId>, operation: FileOperation) {
-        if let Some(id) = id {
-            *self.partitions.entry(id).or_insert(0) += 1;
-        }
-        self.steps.push_back((id, operation));
+    fn push(&mut self, target: Target, operation: FileOperation) {
+        *self.left.entry(target).or_insert(0) += 1;
+        self.steps.push_back((target, operation));
     }
 }
 
@@ -162,9 +188,9 @@ impl Store {
         {
             return self.stop(&format!("removing what is no longer needed failed: {error}"), effects);
         }
-        let partition = self.removal.handle_step();
+        let target = self.removal.handle_step();
         self.settling.unblock();
-        if let Some(partition) = partition.filter(|_| result.is_err()) {
+        if let (Target::Partition(partition), Err(_)) = (target, &result) {
             let path = partition_directory(partition);
             let problem = "the partition is deleted and its directory holds something that is not the broker's: it was \
                            left there; move the directory out of the data directory before the next start";

@@ -40,6 +40,11 @@ impl Default for UpkeepConfig {
     }
 }
 
+/// How long to wait before it is tried again where nothing can be inspected, for want of an executor, descriptors or room;
+/// twice as long each time that nothing came of that, up to an hour.
+const REST: Duration = Duration::from_secs(60);
+const REST_MAX: Duration = Duration::from_secs(60 * 60);
+
 /// A segment, by the names of its partition and its first record.
 type SegmentName = (PartitionId, Offset);
 
@@ -53,7 +58,10 @@ pub(super) struct Upkeep {
     awaited: BTreeSet<SegmentName>,
     under_way: Vec<UnderWay>,
     scrub: Scrub,
-    is_unavailable: bool,
+    /// Nothing could be inspected: nothing is before this time.
+    rests_until: Option<Mono>,
+    /// How long it rests the next time.
+    rest: Duration,
 }
 
 #[derive(Debug)]
@@ -69,6 +77,8 @@ struct UnderWay {
 struct Scrub {
     /// The segment that was inspected last in this pass.
     last: Option<SegmentName>,
+    /// The one before.
+    before: Option<SegmentName>,
     began: Option<Mono>,
     due: Option<Mono>,
 }
@@ -81,7 +91,8 @@ impl Upkeep {
             awaited: BTreeSet::new(),
             under_way: Vec::new(),
             scrub: Scrub::default(),
-            is_unavailable: false,
+            rests_until: None,
+            rest: REST,
         }
     }
 
@@ -92,14 +103,32 @@ impl Upkeep {
         }
     }
 
-    /// Whether a segment of `partition` is being inspected.
-    pub(super) fn is_busy(&self, partition: PartitionId) -> bool {
-        self.under_way.iter().any(|under_way| under_way.request.partition == partition)
+    /// Whether this segment of `partition`, or any of its segments, is being inspected.
+    pub(super) fn works_on(&self, partition: PartitionId, base: Option<Offset>) -> bool {
+        let is_its = |request: &InspectionRequest| {
+            request.partition == partition && base.is_none_or(|base| base == request.extent.base)
+        };
+        self.under_way.iter().any(|under_way| is_its(&under_way.request))
     }
 
     /// When there is something to do although nothing happens.
     pub(super) fn deadline(&self) -> Option<Mono> {
-        self.scrub.due.filter(|_| !self.is_unavailable && !self.is_under_way(InspectionKind::Scrub))
+        let scrub = self.scrub.due.filter(|_| !self.is_under_way(InspectionKind::Scrub));
+        let scrub = scrub.map(|due| self.rests_until.map_or(due, |until| until.max(due)));
+        let has_unsealed = !self.unsealed.is_empty() && !self.is_under_way(InspectionKind::Seal);
+        [scrub, self.rests_until.filter(|_| has_unsealed)].into_iter().flatten().min()
+    }
+
+    /// Nothing came of an inspection, for reasons that may pass.
+    fn put_off(&mut self, now: Mono, kind: InspectionKind, name: SegmentName) {
+        if self.rests_until.is_none_or(|until| until <= now) {
+            self.rests_until = Some(now + self.rest);
+            self.rest = (2 * self.rest).min(REST_MAX);
+        }
+        match kind {
+            InspectionKind::Seal => self.want(name.0, name.1),
+            InspectionKind::Scrub => self.scrub.last = self.scrub.before,
+        }
     }
 
     fn is_under_way(&self, kind: InspectionKind) -> bool {
@@ -112,25 +141,21 @@ impl Store {
     pub(super) fn keep_up<M>(&mut self, now: Now, effects: &mut Effects<M>) {
         let scrub_after = self.upkeep.config.scrub_after;
         self.upkeep.scrub.due.get_or_insert(now.mono + scrub_after);
-        if self.upkeep.is_unavailable {
-            return;
-        }
         for under_way in self.upkeep.under_way.iter_mut().filter(|under_way| !under_way.is_cancelled) {
-            if self.closing || self.removal.concerns(under_way.request.partition) {
+            let InspectionRequest { partition, extent, .. } = &under_way.request;
+            if self.closing || self.removal.concerns_segment(*partition, extent.base) {
                 under_way.is_cancelled = true;
                 effects.push(Effect::CancelInspection { kind: under_way.request.kind });
             }
         }
-        if self.closing {
+        self.upkeep.rests_until = self.upkeep.rests_until.filter(|&until| now.mono < until);
+        if self.closing || self.upkeep.rests_until.is_some() {
             return;
         }
-        while !self.upkeep.is_under_way(InspectionKind::Seal)
-            && let Some(name) = self.upkeep.unsealed.pop_front()
+        if !self.upkeep.is_under_way(InspectionKind::Seal)
+            && let Some((id, extent)) = self.next_unsealed()
         {
-            self.upkeep.awaited.remove(&name);
-            if let Some(extent) = self.sealed_extent(name) {
-                self.inspect(InspectionKind::Seal, name.0, extent, effects);
-            }
+            self.inspect(InspectionKind::Seal, id, extent, effects);
         }
         if self.upkeep.deadline().is_some_and(|due| due <= now.mono) {
             self.scrub_next(now.mono, effects);
@@ -152,6 +177,10 @@ impl Store {
         });
         match result {
             Ok(Sound { index_was_written, index_damage }) => {
+                self.upkeep.rest = REST;
+                if index_was_written && is_current {
+                    self.reading.handle_index_written(id, base);
+                }
                 self.counters.segments_inspected += 1;
                 self.counters.index_files_written += u64::from(index_was_written);
                 if let Some(damage) = index_damage {
@@ -160,21 +189,28 @@ impl Store {
                 }
             }
             Err(Unsound::Unavailable) => {
-                self.upkeep.is_unavailable = true;
-                self.upkeep.unsealed.clear();
-                self.upkeep.awaited.clear();
+                self.counters.inspections_unavailable += 1;
+                self.upkeep.put_off(now.mono, request.kind, (id, base));
             }
-            Err(Unsound::Cancelled) => {}
+            // The index file is written when there is room; without it reads take longer.
+            Err(Unsound::Failed { error, .. }) if error.is_shortage() => {
+                self.counters.inspections_failed += 1;
+                self.upkeep.put_off(now.mono, request.kind, (id, base));
+            }
+            Err(Unsound::Cancelled) => {
+                if request.kind == InspectionKind::Seal {
+                    self.upkeep.want(id, base);
+                }
+            }
             // What was read may be void, and its file gone for good reason.
             Err(_) if !is_current => {}
-            // The index file is written when there is room; without it reads take longer.
-            Err(Unsound::Failed { error, .. }) if error.is_shortage() => {}
             Err(Unsound::Damaged { position, reason }) => {
                 self.counters.segments_damaged += 1;
                 let problem = format!("damaged at byte {position}: {reason}; records there are not served");
                 self.note_fault(id, segment_file_name(id, base), problem);
             }
             Err(Unsound::Failed { path, error }) => {
+                self.counters.inspections_failed += 1;
                 self.note_fault(id, path, format!("cannot be inspected: {error}"));
             }
         }
@@ -185,7 +221,8 @@ impl Store {
         let began = *self.upkeep.scrub.began.get_or_insert(now);
         match self.sealed_after(self.upkeep.scrub.last) {
             Some((id, extent)) => {
-                self.upkeep.scrub.last = Some((id, extent.base));
+                let last = self.upkeep.scrub.last.replace((id, extent.base));
+                self.upkeep.scrub.before = last;
                 self.inspect(InspectionKind::Scrub, id, extent, effects);
             }
             None => {
@@ -209,8 +246,25 @@ impl Store {
         };
         let request = InspectionRequest { kind, partition, extent, bytes_per_second };
         let truncations = self.partition(partition).map_or(0, |partition| partition.truncations());
-        self.upkeep.under_way.push(UnderWay { request, truncations, is_cancelled: false });
+        self.upkeep.under_way.push(UnderWay { request: request.clone(), truncations, is_cancelled: false });
         effects.push(Effect::Inspect { request });
+    }
+
+    /// The segment that has waited longest for its index file. One that is being inspected already waits on.
+    fn next_unsealed(&mut self) -> Option<(PartitionId, SegmentExtent)> {
+        let mut place = 0;
+        while let Some(&(id, base)) = self.upkeep.unsealed.get(place) {
+            if self.upkeep.works_on(id, Some(base)) {
+                place += 1;
+                continue;
+            }
+            self.upkeep.unsealed.remove(place);
+            self.upkeep.awaited.remove(&(id, base));
+            if let Some(extent) = self.sealed_extent((id, base)) {
+                return Some((id, extent));
+            }
+        }
+        None
     }
 
     /// The first segment behind `last` that can be inspected.
@@ -218,7 +272,9 @@ impl Store {
         let (first, behind) = last.unwrap_or((PartitionId::default(), Offset(-1)));
         self.slots.range(first..).find_map(|(&id, _)| {
             let extents = self.partition(id)?.segments().extents();
-            let mut candidates = extents.iter().filter(|extent| id != first || extent.base > behind);
+            let mut candidates = extents.iter().filter(|extent| {
+                (id != first || extent.base > behind) && !self.upkeep.works_on(id, Some(extent.base))
+            });
             candidates.find_map(|extent| Some((id, self.sealed_extent((id, extent.base))?)))
         })
     }
@@ -228,11 +284,6 @@ impl Store {
         let segments = self.partition(id)?.segments();
         let extent = *segments.based(base)?;
         let is_open = segments.open().is_some_and(|open| open.base == base);
-        let is_busy = self
-            .upkeep
-            .under_way
-            .iter()
-            .any(|under_way| (under_way.request.partition, under_way.request.extent.base) == (id, base));
-        (!is_open && !is_busy && !self.removal.concerns(id)).then_some(extent)
+        (!is_open && !self.removal.concerns_segment(id, base)).then_some(extent)
     }
 }

@@ -54,6 +54,14 @@ impl Indexes {
         self.put(segment, Known { learned, was_looked_for: true, ..known });
     }
 
+    /// An index file of the segment was written: it tells more than scans did, to the next read that wants it.
+    pub(super) fn handle_written(&mut self, segment: SegmentId) {
+        let Known { learned, .. } = self.take(segment);
+        if !learned.entries().is_empty() {
+            self.put(segment, Known { learned, was_looked_for: true, ..Known::default() });
+        }
+    }
+
     /// Takes out what is known, to be used and extended and [put](Self::put) back.
     pub(super) fn take(&mut self, segment: SegmentId) -> Known {
         self.recency.remove(segment);

@@ -199,6 +199,11 @@ impl Reading {
         }
     }
 
+    /// The index file of a segment was written.
+    pub(super) fn handle_index_written(&mut self, partition: PartitionId, base: Offset) {
+        self.indexes.handle_written(SegmentId { partition, base });
+    }
+
     /// A settle job knows where batches lie: kept instead of being found out by scans.
     pub(super) fn learn(&mut self, partition: PartitionId, base: Offset, index: Index) {
         self.indexes.learn(SegmentId { partition, base }, index);

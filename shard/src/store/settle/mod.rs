@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use ringmain_wal::commit::Refused;
 use ringmain_wal::group::Sequence;
 use ringmain_wal::names::log_file_name;
-use ringmain_wire::ids::PartitionId;
+use ringmain_wire::ids::{Offset, PartitionId};
 
 use crate::effect::{Effect, Effects, FileId, FileOperation};
 use crate::event::{FileError, FileOutcome};
@@ -48,7 +48,7 @@ pub(super) struct Settling {
     was_thorough: bool,
     /// Partitions still to be looked at in this window.
     queue: VecDeque<PartitionId>,
-    /// Those that wait for a job or a removal of theirs to end.
+    /// Those that wait for a job of theirs to end, or for the removal of a file in whose place one is to be made.
     blocked: Vec<PartitionId>,
     jobs: Vec<Option<Running>>,
     bucket: Bucket,
@@ -110,9 +110,11 @@ impl Settling {
         self.refused_since = true;
     }
 
-    /// Whether a job of `partition` is running.
-    pub(super) fn is_busy(&self, partition: PartitionId) -> bool {
-        self.jobs.iter().flatten().any(|running| running.job.partition() == partition)
+    /// Whether a job is running that writes this segment of `partition`, or any of its segments.
+    pub(super) fn works_on(&self, partition: PartitionId, base: Option<Offset>) -> bool {
+        let is_its =
+            |job: &SettleJob| job.partition() == partition && base.is_none_or(|base| base == job.base());
+        self.jobs.iter().flatten().any(|running| is_its(&running.job))
     }
 
     /// Whether something rests on logs of former starts.
@@ -232,7 +234,7 @@ impl Store {
 
     /// What this window does for one partition: settle a run of its batches, carry its tail, or renew its state.
     fn settle_partition(&mut self, id: PartitionId, now: Now) -> Result<(), Refused> {
-        if self.settling.is_busy(id) || self.removal.concerns(id) {
+        if self.settling.works_on(id, None) || self.removal.concerns_partition(id) {
             self.settling.blocked.push(id);
             return Ok(());
         }
@@ -278,6 +280,10 @@ impl Store {
         let free = self.settling.jobs.iter().position(Option::is_none).expect("asked only with room");
         let file = FileId(FILES_FROM + u32::try_from(free).expect("jobs are few"));
         let is_new = open.is_none();
+        if is_new && self.removal.concerns_segment(id, first.base_offset) {
+            self.settling.blocked.push(id);
+            return Ok(());
+        }
         let job = SettleJob::new(file, id, open, here.has_directory, &run, now.wall);
         if is_new {
             here.begun.insert(job.base());

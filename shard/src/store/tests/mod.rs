@@ -7,6 +7,7 @@ mod node;
 mod replayed;
 mod scrub;
 mod times;
+mod upkeep;
 
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -366,7 +367,7 @@ fn a_partition_goes_with_the_strays_that_were_put_aside() {
     let mut removed = Vec::new();
     loop {
         let mut effects: Effects<()> = Vec::new();
-        store.removal.poll(Mono(1), |_| false, &mut effects);
+        store.removal.poll(Mono(1), |_, _| false, &mut effects);
         let Some(Effect::File { operation, .. }) = effects.pop() else { break };
         removed.push(match operation {
             FileOperation::Remove { path } | FileOperation::RemoveDirectory { path } => path,

@@ -17,7 +17,7 @@ use super::disk::Disk;
 use super::history::{End, History, Model};
 use super::replayed::{LOG, SALT, Served, replay};
 use crate::effect::FileId;
-use crate::inspection::{Inspection, InspectionKind, Unsound};
+use crate::inspection::{Inspected, Inspection, InspectionKind, Unsound};
 use crate::store::*;
 
 /// Files of inspections have these bits.
@@ -28,6 +28,10 @@ fn token_of(kind: InspectionKind) -> FileToken {
     FileToken(14 << 60 | kind as u64)
 }
 
+fn kind_of(token: FileToken) -> Option<InspectionKind> {
+    [InspectionKind::Seal, InspectionKind::Scrub].into_iter().find(|&kind| token == token_of(kind))
+}
+
 /// A store with its disk and what it was asked to do.
 #[derive(Debug)]
 pub(super) struct Node {
@@ -36,6 +40,11 @@ pub(super) struct Node {
     pub(super) history: History,
     pub(super) stopped: Option<StopReason>,
     inspections: BTreeMap<InspectionKind, Inspection>,
+    /// No operation of an inspection ends.
+    pub(super) holds_inspections: bool,
+    /// There is no executor for inspections.
+    pub(super) refuses_inspections: bool,
+    pub(super) inspections_cancelled: usize,
     /// What people were told.
     pub(super) faults: Vec<StorageFault>,
     generation: Generation,
@@ -109,6 +118,9 @@ impl Node {
             history: History::beginning(Model::new()),
             stopped: None,
             inspections: BTreeMap::new(),
+            holds_inspections: false,
+            refuses_inspections: false,
+            inspections_cancelled: 0,
             faults: Vec::new(),
             generation,
             served: Served::new(),
@@ -208,12 +220,15 @@ impl Node {
 
     /// Ends any one operation. False if there is none.
     pub(super) fn step(&mut self) -> bool {
-        let under_way = self.disk.under_way().len();
-        if under_way > 0 {
-            let place = self.random.next_u64() as usize % under_way;
+        let is_held = |token| self.holds_inspections && kind_of(token).is_some();
+        let under_way = self.disk.under_way().iter().enumerate();
+        let free: Vec<usize> =
+            under_way.filter(|(_, (token, _))| !is_held(*token)).map(|(place, _)| place).collect();
+        if !free.is_empty() {
+            let place = free[self.random.next_u64() as usize % free.len()];
             self.complete(place);
         }
-        under_way > 0
+        !free.is_empty()
     }
 
     /// Ends the operation in this place.
@@ -413,9 +428,7 @@ impl Node {
     }
 
     fn end(&mut self, token: FileToken, result: Result<FileOutcome, FileError>) {
-        let inspected =
-            [InspectionKind::Seal, InspectionKind::Scrub].into_iter().find(|&kind| token == token_of(kind));
-        if let Some(kind) = inspected {
+        if let Some(kind) = kind_of(token) {
             self.inspections.get_mut(&kind).expect("a step belongs to an inspection").handle(result);
             self.inspect_on(kind);
         } else {
@@ -467,12 +480,18 @@ impl Node {
             match effect {
                 Effect::File { token, operation } => self.disk.start(token, operation),
                 Effect::Stop { reason } => self.stopped = Some(reason),
+                Effect::Inspect { request } if self.refuses_inspections => {
+                    let inspected = Inspected { request, result: Err(Unsound::Unavailable) };
+                    self.store.handle_inspected(self.now, inspected);
+                }
                 Effect::Inspect { request } => {
+                    let kind = request.kind;
                     let file = FileId(INSPECTED_FILES | request.kind as u32);
-                    self.inspections.insert(request.kind, Inspection::new(request, file));
-                    self.inspect_on(request.kind);
+                    self.inspections.insert(kind, Inspection::new(request, file));
+                    self.inspect_on(kind);
                 }
                 Effect::CancelInspection { kind } => {
+                    self.inspections_cancelled += 1;
                     if let Some(inspection) = self.inspections.get_mut(&kind) {
                         inspection.cancel();
                     }

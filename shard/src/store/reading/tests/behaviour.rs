@@ -169,6 +169,30 @@ fn an_index_file_spares_the_scan_and_one_that_cannot_be_relied_on_is_told() {
 }
 
 #[test]
+fn an_index_file_written_late_spares_the_scans_from_then_on() {
+    let sample = Sample::uniform(3_000, 1_000);
+    let mut disk = disk(&[&sample], |_| {});
+    disk.start(sample.fetch(2_000, 1_000));
+    disk.result().unwrap();
+    assert!(disk.reading.poll_unindexed().is_some());
+    let mut index = IndexBuilder::new();
+    (0..3_000).for_each(|place| index.append(&sample.header(place), sample.position(place) as u64));
+    let SegmentExtent { bytes, end, max_timestamp, .. } = sample.extent;
+    let footer = IndexFooter { segment_bytes: bytes, end, max_timestamp, segment_crc: 0 };
+    disk.files.insert(index_file_name(sample.partition, sample.extent.base), index.index().encode(footer));
+    disk.reading.handle_index_written(sample.partition, sample.extent.base);
+    let before = disk.read_bytes;
+    disk.start(sample.fetch(2_900, 1_000));
+    assert!(sample.is_fetched(Offset(2_900), 1_000, &batches(disk.result())));
+    assert_eq!(disk.reading.indexes_loaded(), 1);
+    assert!(disk.read_bytes - before < 600_000, "{}", disk.read_bytes - before);
+    disk.reading.handle_index_written(sample.partition, sample.extent.base);
+    disk.start(sample.fetch(2_800, 1_000));
+    disk.result().unwrap();
+    assert_eq!(disk.reading.indexes_loaded(), 1, "what it says is known");
+}
+
+#[test]
 fn a_read_that_waits_for_an_index_is_told_when_its_segment_goes() {
     let sample = Sample::uniform(3_000, 1_000);
     let mut disk = disk(&[&sample], |_| {});
