@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ringmain_shard::background::{Background, BackgroundConfig};
 use ringmain_shard::inspection::{Inspected, InspectionKind, InspectionRequest, Sound, Unsound};
+use ringmain_shard::partition::epochs::EpochTable;
 use ringmain_shard::ring::Doorbell;
 use ringmain_wal::block::round_up;
 use ringmain_wal::state::SegmentExtent;
@@ -37,7 +38,9 @@ fn segment(directory: &Path, base: i64, bytes_per_second: u64) -> InspectionRequ
     let created = TimestampMs(0);
     let extent = SegmentExtent { base: Offset(base), end, bytes, created, max_timestamp: TimestampMs(7) };
     let partition = PartitionId::default();
-    let request = InspectionRequest { kind: InspectionKind::Seal, partition, extent, bytes_per_second };
+    let epochs = EpochTable::default();
+    let request =
+        InspectionRequest { kind: InspectionKind::Seal, partition, extent, epochs, bytes_per_second };
     let path = directory.join(request.path());
     fs::create_dir_all(path.parent().expect("a partition's directory")).expect("writable");
     fs::write(path, file).expect("writable");

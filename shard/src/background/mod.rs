@@ -183,6 +183,7 @@ mod tests {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
     use super::*;
+    use crate::partition::epochs::EpochTable;
 
     /// Nothing here takes longer unless it is broken.
     const PATIENCE: Duration = Duration::from_secs(20);
@@ -192,7 +193,8 @@ mod tests {
         let (created, max_timestamp) = (TimestampMs(0), TimestampMs(0));
         let extent = SegmentExtent { base: Offset(0), end: Offset(9), bytes: 999, created, max_timestamp };
         let partition = PartitionId::default();
-        InspectionRequest { kind: InspectionKind::Seal, partition, extent, bytes_per_second: 1 << 20 }
+        let epochs = EpochTable::default();
+        InspectionRequest { kind: InspectionKind::Seal, partition, extent, epochs, bytes_per_second: 1 << 20 }
     }
 
     /// Waits until the doorbell rings, and takes note of it.

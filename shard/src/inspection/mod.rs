@@ -13,9 +13,10 @@ use core::fmt;
 use ringmain_wal::names::{index_file_name, segment_file_name};
 use ringmain_wal::segment::{IndexDamage, SegmentDamage};
 use ringmain_wal::state::SegmentExtent;
-use ringmain_wire::ids::{Offset, PartitionId};
+use ringmain_wire::ids::{LeaderEpoch, Offset, PartitionId};
 
 use crate::event::FileError;
+use crate::partition::epochs::EpochTable;
 
 pub use steps::Inspection;
 
@@ -37,6 +38,8 @@ pub struct InspectionRequest {
     pub partition: PartitionId,
     /// As much of it as counts.
     pub extent: SegmentExtent,
+    /// Who led there: no batch's checksum covers the leader epoch that it names.
+    pub epochs: EpochTable,
     /// How fast it is read, in bytes a second.
     pub bytes_per_second: u64,
 }
@@ -81,6 +84,14 @@ pub enum Unsound {
         /// How.
         reason: InspectionDamage,
     },
+    /// Every batch is intact, and still the segment's checksum is not the one that its index file says: what no batch's own
+    /// checksum covers has changed, nobody knows where.
+    Changed {
+        /// The checksum as it is now.
+        found: u32,
+        /// As it was when the segment was sealed.
+        sealed: u32,
+    },
     /// A file could not be read or written.
     Failed {
         /// Which, relative to the data directory.
@@ -99,12 +110,14 @@ pub enum Unsound {
 pub enum InspectionDamage {
     /// A batch is not what it should be.
     Segment(SegmentDamage),
-    /// Every batch is intact, but not what no batch's own checksum covers: the whole segment's checksum has changed.
-    Checksum {
-        /// As it is now.
-        found: u32,
-        /// As its index file says.
-        expected: u32,
+    /// A batch names another leader epoch than led where it was appended.
+    Epoch {
+        /// The batch.
+        offset: Offset,
+        /// The epoch that it names.
+        found: LeaderEpoch,
+        /// The one that led there.
+        led: LeaderEpoch,
     },
 }
 
@@ -112,8 +125,11 @@ impl fmt::Display for InspectionDamage {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Segment(damage) => damage.fmt(out),
-            Self::Checksum { found, expected } => {
-                write!(out, "segment checksum {found:#010x} where its index file says {expected:#010x}")
+            Self::Epoch { offset, found, led } => {
+                write!(
+                    out,
+                    "the batch at offset {offset} names leader epoch {found}, but epoch {led} led there"
+                )
             }
         }
     }

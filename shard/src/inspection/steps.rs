@@ -5,7 +5,7 @@ use ringmain_wal::block::{aligned_zeroes, round_up};
 use ringmain_wal::segment::{INDEX_FILE_BYTES_MAX, Index, IndexDamage};
 
 use super::walk::{Progress, Walk};
-use super::{Inspected, InspectionDamage, InspectionRequest, Sound, Unsound};
+use super::{Inspected, InspectionRequest, Sound, Unsound};
 use crate::effect::{FileId, FileOperation, OpenMode, WriteSync};
 use crate::event::{FileError, FileOutcome};
 
@@ -44,7 +44,7 @@ impl Inspection {
     /// Of the segment asked for. `file` is the number of the one file that is open at a time.
     pub fn new(request: InspectionRequest, file: FileId) -> Self {
         Self {
-            walk: Walk::of(request.extent),
+            walk: Walk::of(request.extent, request.epochs.clone()),
             request,
             file,
             step: Step::OpenIndex,
@@ -135,13 +135,9 @@ impl Inspection {
                     return Step::CloseLast;
                 }
                 Judgement::ToBeWritten => return Step::CloseSegment,
-                Judgement::SegmentDamaged { found, expected } => {
-                    Unsound::Damaged { position: 0, reason: InspectionDamage::Checksum { found, expected } }
-                }
+                Judgement::SegmentChanged { found, sealed } => Unsound::Changed { found, sealed },
             },
-            Progress::Damaged { position, reason } => {
-                Unsound::Damaged { position, reason: InspectionDamage::Segment(reason) }
-            }
+            Progress::Damaged { position, reason } => Unsound::Damaged { position, reason },
         };
         self.result = Some(Err(damage));
         Step::CloseLast
@@ -155,7 +151,7 @@ impl Inspection {
                 if footer.segment_crc == found.segment_crc {
                     Judgement::Agrees
                 } else {
-                    Judgement::SegmentDamaged { found: found.segment_crc, expected: footer.segment_crc }
+                    Judgement::SegmentChanged { found: found.segment_crc, sealed: footer.segment_crc }
                 }
             }
             _ => Judgement::ToBeWritten,
@@ -200,9 +196,9 @@ enum Judgement {
     Agrees,
     ToBeWritten,
     /// It is intact and disagrees with intact batches.
-    SegmentDamaged {
+    SegmentChanged {
         found: u32,
-        expected: u32,
+        sealed: u32,
     },
 }
 

@@ -12,6 +12,7 @@ use ringmain_wire::ids::{LeaderEpoch, Offset, PartitionId, TimestampMs};
 use super::*;
 use crate::effect::{FileId, FileOperation, OpenMode};
 use crate::event::FileOutcome;
+use crate::partition::epochs::EpochTable;
 
 /// What the operating system says of a missing file, and of a failing device.
 const MISSING: FileError = FileError::Failed(2);
@@ -38,7 +39,10 @@ fn segment(batches: usize) -> (InspectionRequest, Vec<u8>) {
     file.resize(round_up(file.len()), 0);
     let extent = SegmentExtent { base: Offset(100), end, bytes, created: TimestampMs(0), max_timestamp };
     let partition = PartitionId::default();
-    let request = InspectionRequest { kind: InspectionKind::Seal, partition, extent, bytes_per_second: 1 };
+    let mut epochs = EpochTable::default();
+    epochs.record(LeaderEpoch(1), Offset(0));
+    let request =
+        InspectionRequest { kind: InspectionKind::Seal, partition, extent, epochs, bytes_per_second: 1 };
     (request, file)
 }
 
@@ -148,10 +152,35 @@ fn every_flipped_bit_of_a_segment_is_found_once_it_is_sealed() {
         };
         segment(&mut files);
         let result = files.inspect(&request);
-        assert!(matches!(result, Err(Unsound::Damaged { .. })), "byte {place}: {result:?}");
+        let is_found = matches!(result, Err(Unsound::Damaged { .. } | Unsound::Changed { .. }));
+        assert!(is_found, "byte {place}: {result:?}");
         segment(&mut files);
     }
     assert_eq!(files.inspect(&request), AGREES);
+}
+
+#[test]
+fn a_batch_that_names_another_leader_than_led_is_damaged_though_nothing_was_sealed() {
+    const LEADER_EPOCH: usize = 12;
+    let (mut request, mut file) = segment(40);
+    let (first, second) = (BatchHeader::parse(&file).unwrap(), Offset(103));
+    file[first.length as usize + LEADER_EPOCH + 3] ^= 6;
+    let result = Files::of(&request, file.clone()).inspect(&request);
+    let reason = InspectionDamage::Epoch { offset: second, found: LeaderEpoch(7), led: LeaderEpoch(1) };
+    assert_eq!(result, Err(Unsound::Damaged { position: u64::from(first.length), reason }));
+    request.epochs = EpochTable::default();
+    assert_eq!(Files::of(&request, file).inspect(&request), written(None), "nobody knows who led");
+}
+
+#[test]
+fn what_no_checksum_of_a_batch_covers_has_changed_nobody_knows_where() {
+    let (mut request, file) = segment(40);
+    let mut files = Files::of(&request, file);
+    files.inspect(&request).unwrap();
+    files.contents.get_mut(&request.path()).unwrap()[15] ^= 1;
+    request.epochs = EpochTable::default();
+    let result = files.inspect(&request);
+    assert!(matches!(result, Err(Unsound::Changed { found, sealed }) if found != sealed), "{result:?}");
 }
 
 #[test]

@@ -6,6 +6,9 @@ use ringmain_wal::state::SegmentExtent;
 use ringmain_wire::batch::{BatchError, BatchHeader, HEADER_BYTES};
 use ringmain_wire::ids::{Offset, TimestampMs};
 
+use super::InspectionDamage;
+use crate::partition::epochs::EpochTable;
+
 /// Bytes read at a time, unless a batch is longer.
 const PIECE_BYTES: usize = 1 << 20;
 /// The longest batch there can be; one that claims more is damaged.
@@ -15,6 +18,7 @@ const BATCH_BYTES_MAX: usize = 64 << 20;
 #[derive(Debug)]
 pub(super) struct Walk {
     extent: SegmentExtent,
+    epochs: EpochTable,
     /// Read and not yet proved, from `position` on: the beginning of a batch.
     unproved: Vec<u8>,
     /// Everything before is proved, in bytes from the segment's start.
@@ -37,13 +41,15 @@ pub(super) enum Progress {
     /// All that counts is proved.
     Whole,
     /// There is damage.
-    Damaged { position: u64, reason: SegmentDamage },
+    Damaged { position: u64, reason: InspectionDamage },
 }
 
 impl Walk {
-    pub(super) fn of(extent: SegmentExtent) -> Self {
+    /// Of a segment in which `epochs` led.
+    pub(super) fn of(extent: SegmentExtent, epochs: EpochTable) -> Self {
         Self {
             extent,
+            epochs,
             unproved: Vec::new(),
             position: 0,
             expected: extent.base,
@@ -108,6 +114,9 @@ impl Walk {
             if batch.header.next_offset() > self.extent.end {
                 return (proved_bytes, misplaced(&batch.header, position));
             }
+            if let Some(reason) = self.epoch_damage(&batch.header) {
+                return (proved_bytes, Progress::Damaged { position, reason });
+            }
             self.index.append(&batch.header, position);
             self.expected = batch.header.next_offset();
             self.max_timestamp = self.max_timestamp.max(batch.header.max_timestamp);
@@ -116,13 +125,20 @@ impl Walk {
         (proved_bytes, Progress::Whole)
     }
 
+    /// As for reads: nothing is known of what was appended before the first epoch that is.
+    fn epoch_damage(&self, header: &BatchHeader) -> Option<InspectionDamage> {
+        let (offset, found) = (header.base_offset, header.leader_epoch);
+        let led = self.epochs.at(offset).filter(|&led| led != found)?;
+        Some(InspectionDamage::Epoch { offset, found, led })
+    }
+
     /// What the end of a scan means.
     fn scanned(&mut self, scan: &Scan<'_>, is_cut_short: bool) -> Progress {
         let position = self.position + scan.consumed_bytes() as u64;
         let needed_bytes = match scan.end().expect("a scan that gives no more batches has ended") {
             ScanEnd::Done => HEADER_BYTES,
             ScanEnd::Incomplete { needed_bytes } => needed_bytes,
-            ScanEnd::Damaged { position, reason } => return Progress::Damaged { position, reason },
+            ScanEnd::Damaged { position, reason } => return damaged(position, reason),
         };
         let left_bytes = self.extent.bytes.saturating_sub(position);
         let error = if is_cut_short || needed_bytes as u64 > left_bytes {
@@ -135,8 +151,12 @@ impl Walk {
             self.needed_bytes = needed_bytes;
             return Progress::More;
         };
-        Progress::Damaged { position, reason: SegmentDamage::Batch(error) }
+        damaged(position, SegmentDamage::Batch(error))
     }
+}
+
+fn damaged(position: u64, reason: SegmentDamage) -> Progress {
+    Progress::Damaged { position, reason: InspectionDamage::Segment(reason) }
 }
 
 /// A batch that goes on behind the segment's end, where a segment ends with a batch even when it was cut.
@@ -145,5 +165,5 @@ fn misplaced(header: &BatchHeader, position: u64) -> Progress {
         base_offset: header.base_offset.get(),
         last_offset_delta: header.last_offset_delta,
     };
-    Progress::Damaged { position, reason: SegmentDamage::Batch(error) }
+    damaged(position, SegmentDamage::Batch(error))
 }

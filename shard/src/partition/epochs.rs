@@ -25,6 +25,14 @@ impl EpochTable {
         after.checked_sub(1).map(|place| self.starts[place].0)
     }
 
+    /// As much of it as says who led from `base` to below `end`.
+    #[must_use]
+    pub fn within(&self, base: Offset, end: Offset) -> Self {
+        let before = self.starts.partition_point(|&(_, start)| start <= base);
+        let after = self.starts.partition_point(|&(_, start)| start < end);
+        Self { starts: self.starts[before.saturating_sub(1)..after.max(before)].to_vec() }
+    }
+
     /// Takes note of an append.
     ///
     /// # Panics
@@ -57,6 +65,16 @@ mod tests {
         table.record(LeaderEpoch(4), Offset(9));
         assert_eq!(table.at(Offset(8)), Some(LeaderEpoch(1)));
         assert_eq!(table.at(Offset(9)), Some(LeaderEpoch(4)));
+        table.record(LeaderEpoch(5), Offset(20));
+        for (base, end, epochs) in
+            [(0, 9, 0..1), (3, 10, 0..2), (9, 20, 1..2), (19, 21, 1..3), (30, 40, 2..3)]
+        {
+            let within = table.within(Offset(base), Offset(end));
+            assert_eq!(within.rows(), &table.rows()[epochs], "{base} to {end}");
+            let mut offsets = (base..end).map(Offset);
+            assert!(offsets.all(|offset| within.at(offset) == table.at(offset)));
+        }
+        assert_eq!(EpochTable::default().within(Offset(0), Offset(9)), EpochTable::default());
         table.truncate(Offset(9));
         assert_eq!(table.last(), Some(LeaderEpoch(1)));
         assert_eq!(EpochTable::default().at(Offset(0)), None);

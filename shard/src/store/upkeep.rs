@@ -209,6 +209,14 @@ impl Store {
                 let problem = format!("damaged at byte {position}: {reason}; records there are not served");
                 self.note_fault(id, segment_file_name(id, base), problem);
             }
+            Err(Unsound::Changed { found, sealed }) => {
+                self.counters.segments_damaged += 1;
+                let problem = format!(
+                    "its checksum {found:#010x} differs from the sealed one, {sealed:#010x}; where is not known: every \
+                     batch is intact, and served"
+                );
+                self.note_fault(id, segment_file_name(id, base), problem);
+            }
             Err(Unsound::Failed { path, error }) => {
                 self.counters.inspections_failed += 1;
                 self.note_fault(id, path, format!("cannot be inspected: {error}"));
@@ -244,8 +252,10 @@ impl Store {
             InspectionKind::Seal => self.upkeep.config.seal_bytes_per_second,
             InspectionKind::Scrub => self.upkeep.config.scrub_bytes_per_second,
         };
-        let request = InspectionRequest { kind, partition, extent, bytes_per_second };
-        let truncations = self.partition(partition).map_or(0, |partition| partition.truncations());
+        let Some(inspected) = self.partition(partition) else { return };
+        let (epochs, truncations) =
+            (inspected.epochs().within(extent.base, extent.end), inspected.truncations());
+        let request = InspectionRequest { kind, partition, extent, epochs, bytes_per_second };
         self.upkeep.under_way.push(UnderWay { request: request.clone(), truncations, is_cancelled: false });
         effects.push(Effect::Inspect { request });
     }

@@ -62,6 +62,10 @@ impl World {
                     format!("{request} is called damaged at byte {position} where nothing rotted: {reason}");
                 return Err(Violation { invariant: "I14", what });
             }
+            Err(Unsound::Changed { .. }) => {
+                let what = format!("{} is called changed where nothing rotted", inspected.request);
+                return Err(Violation { invariant: "I14", what });
+            }
             Err(Unsound::Cancelled) => self.met.inspections_cancelled += 1,
             _ => {}
         }

@@ -27,7 +27,8 @@ fn a_bit_that_rots_in_a_cold_segment_is_told_by_the_next_pass() {
     let first = Batches::new(node.disk.read(&path).unwrap()).next().unwrap().unwrap();
     let second_at = first.1.len();
     let in_a_batch = (second_at + HEADER_BYTES + 100, format!("damaged at byte {second_at}: "));
-    let beside_all_checksums = (second_at + LEADER_EPOCH + 3, "segment checksum".to_owned());
+    let beside_all_checksums =
+        (second_at + LEADER_EPOCH + 3, format!("damaged at byte {second_at}: the batch at offset"));
     for (place, told) in [in_a_batch, beside_all_checksums] {
         let before = node.store.counters();
         node.disk.flip(&path, place);
