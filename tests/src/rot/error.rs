@@ -26,7 +26,7 @@ pub enum RotError {
 }
 
 impl RotError {
-    pub(super) fn io(during: &'static str) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(during: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |error| Self::Run(CrashError::Io { during, error })
     }
 

@@ -16,7 +16,7 @@ const STRETCH_BYTES: usize = 64;
 
 /// The kinds of files that can rot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum FileKind {
+pub(crate) enum FileKind {
     Log,
     Segment,
     Index,
@@ -159,7 +159,7 @@ pub(super) fn copy_directory(from: &Path, to: &Path) -> Result<(), RotError> {
 }
 
 /// All files but the lock.
-pub(super) fn list(root: &Path) -> io::Result<Vec<(String, FileKind)>> {
+pub(crate) fn list(root: &Path) -> io::Result<Vec<(String, FileKind)>> {
     let names = |directory: String| -> io::Result<Vec<String>> {
         let entries = fs::read_dir(root.join(&directory))?;
         entries.map(|entry| Ok(format!("{directory}/{}", entry?.file_name().to_string_lossy()))).collect()

@@ -12,7 +12,8 @@ use ringmain_wire::native::messages::{ConfigEntry, CreateTopicRequest};
 
 use super::error::RotError;
 use super::files::{FileKind, list};
-use super::served::Reader;
+use super::reader::Reader;
+use super::served::read_partition;
 use super::workload::{SETTINGS, STARTS, TOPICS, Written, WrittenPartition};
 use crate::crash::broker::{Broker, BrokerOptions};
 use crate::crash::clock::Stopwatch;
@@ -42,7 +43,7 @@ pub(super) fn make_directory(data_dir: &Path, log: &Path) -> Result<Written, Rot
         if start + 1 == STARTS {
             let mut reader = Reader::connect(native)?;
             for partition in &written.partitions {
-                reader.read(partition)?;
+                read_partition(&mut reader, partition)?;
             }
             let is_missing = |path: &&PathBuf| fs::metadata(path).map_or(0, |metadata| metadata.len()) == 0;
             await_files(&broker, || sealed.iter().find(is_missing).map(|path| path.display().to_string()))?;
@@ -108,7 +109,7 @@ fn produce(broker: &str, start: usize, written: &mut Written) -> Result<(), Clie
                 partition: Some(partition.index),
                 timestamp: content.timestamp,
                 key: content.key.as_deref(),
-                value: Some(&content.value),
+                value: content.value.as_deref(),
                 headers: &[],
             };
             deliveries.push((number, producer.send(topic.name, &record)?));

@@ -9,13 +9,14 @@
 
 pub mod error;
 
-mod files;
+pub(crate) mod files;
 mod judge;
 mod make;
-mod overlay;
+pub(crate) mod overlay;
+pub(crate) mod reader;
 mod report;
 mod served;
-mod stored;
+pub(crate) mod stored;
 mod sweep;
 mod workload;
 

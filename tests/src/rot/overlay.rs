@@ -12,7 +12,7 @@ const BLOCK_BYTES: u64 = 4096;
 
 /// The directory, and what has been written since.
 #[derive(Debug)]
-pub(super) struct Overlay {
+pub(crate) struct Overlay {
     below: StoppedDirectory,
     /// Size of a file that was written, cut or removed; none if it is gone.
     sizes: BTreeMap<String, Option<u64>>,
@@ -22,7 +22,7 @@ pub(super) struct Overlay {
 
 impl Overlay {
     /// Over the directory `root`.
-    pub(super) fn over(root: &Path) -> Result<Self, RotError> {
+    pub(crate) fn over(root: &Path) -> Result<Self, RotError> {
         let below = StoppedDirectory::lock(root)
             .map_err(|error| RotError::Unsound(format!("it cannot be read: {error:?}")))?;
         Ok(Self { below, sizes: BTreeMap::new(), blocks: BTreeMap::new() })

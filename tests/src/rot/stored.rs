@@ -3,13 +3,41 @@
 use ringmain::boot::directory::ReadDirectory;
 use ringmain_shard::partition::Partition;
 use ringmain_wal::names::segment_file_name;
-use ringmain_wire::batch::{BatchHeader, RecordReader, check};
-use ringmain_wire::ids::Offset;
-
-use super::workload::Content;
+use ringmain_wire::batch::{BatchError, BatchHeader, RecordReader, check};
+use ringmain_wire::ids::{Offset, TimestampMs};
 
 /// Most that one batch may decompress to.
 const DECOMPRESSED_BYTES_MAX: usize = 1 << 20;
+
+/// A record as a producer gives it and a reader gets it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Content {
+    pub(crate) timestamp: TimestampMs,
+    pub(crate) key: Option<Vec<u8>>,
+    pub(crate) value: Option<Vec<u8>>,
+    /// Names and values.
+    pub(crate) headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+}
+
+/// The records of a batch.
+///
+/// # Errors
+/// When they cannot be read.
+pub(crate) fn read_batch(batch: &[u8]) -> Result<Vec<(Offset, Content)>, BatchError> {
+    let owned = |bytes: Option<&[u8]>| bytes.map(<[u8]>::to_vec);
+    let mut records = Vec::new();
+    for record in &RecordReader::new(batch, DECOMPRESSED_BYTES_MAX)? {
+        let record = record?;
+        let content = Content {
+            timestamp: record.timestamp,
+            key: owned(record.key),
+            value: owned(record.value),
+            headers: record.headers.map(|(name, value)| (name.to_vec(), owned(value))).collect(),
+        };
+        records.push((record.offset, content));
+    }
+    Ok(records)
+}
 
 /// What is left of a partition.
 #[derive(Debug, Default)]
@@ -36,7 +64,7 @@ impl Stored {
         }
         for batch in partition.tail().from(partition.settled_end()) {
             check(&batch.bytes).map_err(|error| format!("a batch in memory is damaged: {error}"))?;
-            stored.read_batch(&batch.bytes)?;
+            stored.take_batch(&batch.bytes)?;
         }
         Ok(stored)
     }
@@ -62,7 +90,7 @@ impl Stored {
                 && header.next_offset() <= end
                 && partition.epochs().at(header.base_offset) == Some(header.leader_epoch);
             if is_due && check(batch).is_ok() {
-                self.read_batch(batch)?;
+                self.take_batch(batch)?;
                 due = Some(header.next_offset());
             } else {
                 self.damaged = true;
@@ -73,17 +101,10 @@ impl Stored {
         Ok(())
     }
 
-    fn read_batch(&mut self, batch: &[u8]) -> Result<(), String> {
-        let unreadable = |error| format!("an intact batch cannot be read: {error}");
-        for record in &RecordReader::new(batch, DECOMPRESSED_BYTES_MAX).map_err(unreadable)? {
-            let record = record.map_err(unreadable)?;
-            let content = Content {
-                timestamp: record.timestamp,
-                key: record.key.map(<[u8]>::to_vec),
-                value: record.value.unwrap_or_default().to_vec(),
-            };
-            self.records.push((record.offset, content));
-        }
+    fn take_batch(&mut self, batch: &[u8]) -> Result<(), String> {
+        let records =
+            read_batch(batch).map_err(|error| format!("an intact batch cannot be read: {error}"))?;
+        self.records.extend(records);
         Ok(())
     }
 }

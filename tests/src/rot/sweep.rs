@@ -11,7 +11,8 @@ use super::error::RotError;
 use super::files::{FileKind, Flip, copy_directory};
 use super::judge::{Judge, SegmentBatch};
 use super::make::{SHARDS, await_files};
-use super::served::{Reader, is_named};
+use super::reader::Reader;
+use super::served::{is_named, is_refused, read_partition};
 use super::workload::Written;
 use crate::crash::broker::{Broker, BrokerOptions};
 use crate::crash::dice::Dice;
@@ -48,13 +49,12 @@ impl Sweep<'_> {
         self.serve(rotten.iter().map(|(_, flip)| flip), |serving| {
             let reader = &mut serving.reader;
             for (batch, flip) in &rotten {
-                let first = u64::try_from(batch.base.get()).expect("offsets of batches are positive");
-                if !reader.is_refused(&batch.partition, first).map_err(|error| error.after(flip))? {
+                if !is_refused(reader, &batch.partition, batch.base).map_err(|error| error.after(flip))? {
                     return Err(RotError::Unsound("a broker serves the batch".to_owned()).after(flip));
                 }
             }
             for partition in &self.written.partitions {
-                reader.read(partition)?;
+                read_partition(reader, partition)?;
             }
             match is_named(&serving.log)? {
                 true => Ok(()),
@@ -71,7 +71,7 @@ impl Sweep<'_> {
         let flips: Vec<Flip> = flips.collect();
         self.serve(flips.iter(), |serving| {
             for partition in &self.written.partitions {
-                if serving.reader.read(partition)? {
+                if read_partition(&mut serving.reader, partition)? {
                     let what = format!("{partition} is not served where only indexes rot: {flips:?}");
                     return Err(RotError::Unsound(what));
                 }

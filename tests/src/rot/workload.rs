@@ -3,6 +3,8 @@
 use ringmain_wire::batch::Codec;
 use ringmain_wire::ids::{Offset, PartitionIndex, TimestampMs};
 
+use super::stored::Content;
+
 /// A topic.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TopicPlan {
@@ -53,14 +55,6 @@ pub(super) struct WrittenPartition {
     pub(super) records: u64,
 }
 
-/// A record as a producer gives it and a reader gets it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Content {
-    pub(super) timestamp: TimestampMs,
-    pub(super) key: Option<Vec<u8>>,
-    pub(super) value: Vec<u8>,
-}
-
 impl Written {
     /// Records acknowledged.
     pub(super) fn records(&self) -> u64 {
@@ -78,7 +72,7 @@ impl WrittenPartition {
         value.extend((0..filler_bytes).map(|place| b'a' + ((number + place) % 26) as u8));
         let timestamp = TimestampMs(1_000_000 + i64::try_from(number).unwrap_or(i64::MAX));
         let key = (!number.is_multiple_of(3)).then(|| format!("key-{}", mixed % 100).into_bytes());
-        Content { timestamp, key, value }
+        Content { timestamp, key, value: Some(value), headers: Vec::new() }
     }
 
     /// Whether the record found at an offset is the one that was acknowledged there.
