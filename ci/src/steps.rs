@@ -75,6 +75,7 @@ pub(crate) const STEPS: &[Step] = &[
     check("sim-replays", When::Whole, 120, SIM_REPLAYS),
     check("fuzz", When::Whole, 300, FUZZ),
     check("rot", When::Whole, 300, ROT),
+    check("fixture", When::Whole, 300, &["cargo", "fixture"]),
     check("synced", When::Whole, 300, SYNCED),
     check("kill-9", When::Whole, 300, KILL_9),
     check("kill-9-proxy", When::Whole, 300, KILL_9_PROXY),

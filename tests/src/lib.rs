@@ -3,6 +3,7 @@
 //! Must never import: glommio, io_uring; anything of the product but its public interface.
 
 pub mod crash;
+pub mod fixture;
 pub mod fuzz;
 pub mod rot;
 pub mod siege;

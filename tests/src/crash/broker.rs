@@ -41,6 +41,11 @@ const LOG_BYTES: u64 = 64 << 20;
 
 /// Is the broker, in this process, until it is stopped.
 pub fn run(options: &BrokerOptions) -> ExitCode {
+    run_within(options, MEMORY_BYTES)
+}
+
+/// The same, with as much memory for each shard.
+pub fn run_within(options: &BrokerOptions, memory_bytes: usize) -> ExitCode {
     if let Err(error) = set_parent_process_death_signal(Some(Signal::KILL)) {
         eprintln!("cannot be bound to the run's life: {error}");
         return ExitCode::FAILURE;
@@ -54,7 +59,7 @@ pub fn run(options: &BrokerOptions) -> ExitCode {
         native_shards: None,
         spin: Duration::ZERO,
         pin_cores: false,
-        memory_bytes: Some(MEMORY_BYTES),
+        memory_bytes: Some(memory_bytes),
         log_bytes_max: LOG_BYTES,
         json: false,
         warnings: Vec::new(),
