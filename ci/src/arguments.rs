@@ -11,7 +11,7 @@ Usage: cargo ci [--quick | --full] [--only STEP] [--list]
 Checks everything that a change must pass. The last line is `N passed, N failed, N skipped`;
 the exit code is 0 only if nothing failed, and under CI=true a skip is a failure.
 
-  --quick      format, clippy, house rules and unit tests
+  --quick      format, clippy, house rules, unit tests and documentation
   --full       everything, and the README's benchmarks
   --only STEP  one step, and what it needs
   --list       print the steps that would run, and run none

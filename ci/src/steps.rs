@@ -64,7 +64,7 @@ pub(crate) const STEPS: &[Step] = &[
     tests("doc-tests", When::Whole, 300, &["cargo", "test", "--workspace", "--doc", "--no-fail-fast"]),
     check(
         "docs",
-        When::Whole,
+        When::Always,
         300,
         &["RUSTDOCFLAGS=-D warnings", "cargo", "doc", "--workspace", "--no-deps"],
     ),
@@ -186,9 +186,9 @@ mod tests {
     }
 
     #[test]
-    fn quick_is_format_rules_clippy_and_unit_tests() {
+    fn quick_is_format_rules_clippy_unit_tests_and_docs() {
         let quick = Arguments { quick: true, ..Arguments::default() };
-        assert_eq!(names(&quick), ["format", "rules", "clippy", "unit-tests"]);
+        assert_eq!(names(&quick), ["format", "rules", "clippy", "unit-tests", "docs"]);
     }
 
     #[test]
