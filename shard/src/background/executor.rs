@@ -1,6 +1,7 @@
 //! The thread: waits for requests, runs them on a glommio executor, each kind in a task queue of its own.
 
 use core::cell::{Cell, RefCell};
+use core::convert::Infallible;
 use core::panic::AssertUnwindSafe;
 use core::time::Duration;
 use std::io;
@@ -8,6 +9,7 @@ use std::panic::catch_unwind;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc;
 use std::thread;
 
 use glommio::{Latency, LocalExecutor, LocalExecutorBuilder, Placement, Shares, TaskQueueHandle};
@@ -35,12 +37,15 @@ pub(super) struct Worker {
     pub(super) results: Producer<Inspected>,
     pub(super) doorbell: Doorbell,
     pub(super) orders: Arc<Orders>,
+    /// Dropped when the thread has ended.
+    pub(super) alive: mpsc::Sender<Infallible>,
 }
 
 impl Worker {
     /// Until it is told to stop, or meets a bug.
     pub(super) fn run(self, config: &BackgroundConfig) {
-        let _end = TellEnd { orders: self.orders.clone(), doorbell: self.doorbell.clone() };
+        let alive = self.alive.clone();
+        let _end = TellEnd { orders: self.orders.clone(), doorbell: self.doorbell.clone(), _alive: alive };
         // What a panic leaves behind is thrown away.
         if catch_unwind(AssertUnwindSafe(|| self.work(config))).is_err() {
             tracing::error!(name = config.name, "the thread that inspects segments has met a bug, and ends");
@@ -86,6 +91,8 @@ impl Worker {
 struct TellEnd {
     orders: Arc<Orders>,
     doorbell: Doorbell,
+    /// The last to be dropped.
+    _alive: mpsc::Sender<Infallible>,
 }
 
 impl Drop for TellEnd {

@@ -8,11 +8,14 @@ mod executor;
 mod files;
 mod priority;
 
+use core::convert::Infallible;
 use core::sync::atomic::{AtomicBool, Ordering};
+use core::time::Duration;
 use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{Builder, JoinHandle};
 
 use rtrb::{Consumer, Producer, RingBuffer};
@@ -37,7 +40,8 @@ pub struct BackgroundConfig {
 }
 
 /// The thread, as the shard's loop sees it: there is none before the first request, and after it has died none before the
-/// next one. Dropped, it ends the thread and waits for that: as long as one piece of a segment takes.
+/// next one. Dropped, it ends the thread and waits for that, but not for long: where others want every core, idle priority
+/// may mean never, and nothing rests on what the thread does.
 #[derive(Debug)]
 pub struct Background {
     config: BackgroundConfig,
@@ -55,8 +59,13 @@ struct Thread {
     requests: Producer<InspectionRequest>,
     results: Consumer<Inspected>,
     orders: Arc<Orders>,
+    /// Ends with the thread; nothing is ever sent.
+    end: mpsc::Receiver<Infallible>,
     handle: JoinHandle<()>,
 }
+
+/// How long the end of the thread is waited for.
+const END_AT_MOST: Duration = Duration::from_secs(1);
 
 /// What the loop wants of the thread besides its requests.
 #[derive(Debug, Default)]
@@ -134,11 +143,12 @@ impl Background {
         let (requests, requested) = RingBuffer::new(QUEUE_ROOM);
         let (results, ended) = RingBuffer::new(results_room);
         let orders = Arc::new(Orders::default());
-        let worker =
-            executor::Worker { requested, results, doorbell: self.doorbell.clone(), orders: orders.clone() };
+        let (alive, end) = mpsc::channel();
+        let doorbell = self.doorbell.clone();
+        let worker = executor::Worker { requested, results, doorbell, orders: orders.clone(), alive };
         let config = self.config.clone();
         let handle = Builder::new().name(config.name.clone()).spawn(move || worker.run(&config))?;
-        Ok(Thread { requests, results: ended, orders, handle })
+        Ok(Thread { requests, results: ended, orders, end, handle })
     }
 
     /// Takes over what a thread leaves that has ended unasked: what it had under way would never end otherwise.
@@ -158,11 +168,22 @@ impl Background {
 
 impl Drop for Background {
     fn drop(&mut self) {
-        if let Some(Thread { orders, handle, .. }) = self.thread.take() {
-            orders.stop.store(true, Ordering::Release);
-            handle.thread().unpark();
-            // What it met, it has told of itself.
-            let _ = handle.join();
+        let Some(Thread { orders, end, handle, .. }) = self.thread.take() else { return };
+        orders.stop.store(true, Ordering::Release);
+        handle.thread().unpark();
+        match end.recv_timeout(END_AT_MOST) {
+            Err(RecvTimeoutError::Disconnected) => {
+                // What it met, it has told of itself.
+                let _ = handle.join();
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                let name = &self.config.name;
+                tracing::info!(
+                    name,
+                    "other programs leave the thread no time to end: it ends with the process"
+                );
+            }
+            Ok(never) => match never {},
         }
     }
 }
@@ -176,8 +197,6 @@ const fn place(kind: InspectionKind) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use core::time::Duration;
-
     use ringmain_wal::state::SegmentExtent;
     use ringmain_wire::ids::{Offset, PartitionId, TimestampMs};
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
