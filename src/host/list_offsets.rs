@@ -131,6 +131,8 @@ impl ShardHost {
                 let listed = self.listed(search.partition, found);
                 self.tell_offset(search.asker, listed, effects);
             }
+            // Retention took the segment, or a cut did: the records that are left are looked through anew.
+            Ok(Found::Moved) => self.search_time(search, None, effects),
             Ok(other) => unreachable!("looked for a time and found {other:?}"),
             Err(code) => self.tell_offset(search.asker, failed(code), effects),
         }

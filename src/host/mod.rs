@@ -15,6 +15,7 @@ pub mod placement;
 
 mod change;
 mod dispatch;
+mod faults;
 mod fetch;
 mod former_logs;
 mod frame_room;
@@ -38,7 +39,7 @@ use ringmain_shard::effect::{Effect, Effects};
 use ringmain_shard::event::{ConnectionId, Event, Received};
 use ringmain_shard::host::Host;
 use ringmain_shard::partition::Partition;
-use ringmain_shard::store::{Completion, StorageFault, Store, StoreConfig};
+use ringmain_shard::store::{Completion, Store, StoreConfig};
 use ringmain_shard::time::{Mono, Now};
 use ringmain_wire::ids::{LeaderEpoch, NodeId, Offset, PartitionId, ShardId, TopicId};
 use ringmain_wire::native::errors::ErrorCode;
@@ -48,6 +49,7 @@ use ringmain_wire::native::messages::ShardEndpoint;
 use catalog::Catalog;
 use connection::{AnswerKey, Connection, Segment};
 use controller::Controller;
+use faults::Faults;
 use former_logs::FormerLogRemoval;
 pub use former_logs::FormerLogs;
 use frame_room::FrameRoom;
@@ -116,6 +118,7 @@ pub struct ShardHost {
     frame_room: FrameRoom,
     lending: Lending,
     patience: Patience,
+    faults: Faults,
     life: Life,
     /// On shard 0.
     former_logs: Option<FormerLogRemoval>,
@@ -154,6 +157,7 @@ impl ShardHost {
             frame_room: FrameRoom::new(identity.frame_bytes_max),
             lending: Lending::within(lent_bytes_max),
             patience: Patience::default(),
+            faults: Faults::default(),
             life: Life::Serving,
             former_logs: former_logs.map(|logs| FormerLogRemoval::new(logs, identity.shards)),
             told_former_logs: false,
@@ -249,7 +253,7 @@ impl ShardHost {
     }
 
     /// Carries on what the store has completed.
-    fn handle_store(&mut self, effects: &mut Effects<Mail>) {
+    fn handle_store(&mut self, now: Mono, effects: &mut Effects<Mail>) {
         while let Some(Completion { ticket, result }) = self.store.poll_completion() {
             let (request, part) = requests::of_ticket(ticket);
             match self.requests.get_mut(request) {
@@ -276,8 +280,9 @@ impl ShardHost {
             self.handle_segment_read(read, effects);
         }
         while let Some(fault) = self.store.poll_fault() {
-            let StorageFault { partition, path, problem } = fault;
-            tracing::error!(%partition, path, "{problem}");
+            if let Some(telling) = self.faults.handle(now, fault) {
+                telling.tell();
+            }
         }
         self.poll_former_logs(effects);
     }
@@ -371,7 +376,7 @@ impl Host for ShardHost {
             Event::File { token, result } => {
                 if !self.handle_former_logs_step(now.mono, token, &result, effects) {
                     self.store.handle_file(now, token, result, effects);
-                    self.handle_store(effects);
+                    self.handle_store(now.mono, effects);
                 }
             }
             Event::Inspected { inspected } => self.store.handle_inspected(now, inspected),
@@ -387,10 +392,10 @@ impl Host for ShardHost {
         }
         self.poll_controller(effects);
         self.retry_former_logs(now.mono, effects);
-        self.handle_store(effects);
+        self.handle_store(now.mono, effects);
         // Until nothing more goes out or comes back by itself: only an event can wake who waits then.
         while self.poll_lending(effects) {
-            self.handle_store(effects);
+            self.handle_store(now.mono, effects);
         }
         // Before the store, so that closing the log lets its last group go in this very turn.
         self.poll_life(now.mono, effects);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use ringmain_shard::effect::Effects;
 use ringmain_shard::store::{Found, Read, ReadCompletion};
 use ringmain_wire::ids::PartitionId;
@@ -60,6 +61,8 @@ impl ShardHost {
                 reading.missing -= 1;
                 let found = result.map(|found| match found {
                     Found::Batches(bytes) => bytes,
+                    // Whether the offset is still there is asked before anything is answered.
+                    Found::Moved => Bytes::new(),
                     other => unreachable!("wanted batches and found {other:?}"),
                 });
                 reading.found.insert(place, found);

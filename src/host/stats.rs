@@ -132,6 +132,7 @@ impl ShardHost {
         let counters = [
             ("connections", self.connections.len() as u64),
             ("connections_cut_off_total", self.patience.cut_off()),
+            ("storage_faults_total", self.faults.met()),
             ("fetches_held_back_total", self.lending.waits()),
             ("partitions", self.store.partitions().count() as u64),
             (

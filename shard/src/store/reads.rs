@@ -53,8 +53,10 @@ pub enum Found {
     Batches(Bytes),
     /// The first record of a time, if the segment has one.
     Time(Option<(Offset, TimestampMs)>),
-    /// Where the batch begins that holds an offset; none when the segments have changed meanwhile.
+    /// Where the batch begins that holds an offset; none when the segment ends before it.
     Batch(Option<Offset>),
+    /// Nothing: the partition's segments have changed meanwhile, and what was wanted may lie elsewhere, or nowhere.
+    Moved,
 }
 
 impl Store {
@@ -144,14 +146,12 @@ impl Store {
             partition.truncations() == truncations && partition.segments().based(base).is_some()
         });
         let result = match result {
-            // What was read may be void.
-            Ok(_) if !is_current => Err(ErrorCode::OffsetOutOfRange),
+            // What was read may be void, and the file may be gone for good reason.
+            _ if !is_current => Ok(Found::Moved),
+            Err(ReadError::Forgotten) => Ok(Found::Moved),
             Ok(ReadResult::Batches(bytes)) => self.prove_epochs(id, base, bytes).map(Found::Batches),
             Ok(ReadResult::Found(found)) => Ok(Found::Time(found)),
             Ok(ReadResult::Batch(base)) => Ok(Found::Batch(base)),
-            // The file may be gone for good reason.
-            Err(_) if !is_current => Err(ErrorCode::OffsetOutOfRange),
-            Err(ReadError::Forgotten) => Err(ErrorCode::OffsetOutOfRange),
             Err(ReadError::Damaged { path, position, reason }) => Err(self.note_fault(
                 id,
                 path,

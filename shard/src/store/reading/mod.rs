@@ -54,6 +54,15 @@ pub(super) struct Reading {
     indexes_loaded: u64,
 }
 
+/// When a read gets the piece that it asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// A piece of its own has just come: in that one's place.
+    Next,
+    /// After all who wait.
+    Last,
+}
+
 impl Reading {
     /// Nothing is read yet.
     ///
@@ -135,7 +144,7 @@ impl Reading {
         let known = self.indexes.take(request.segment());
         let job = Job::new(request, &known);
         self.indexes.put(job.request.segment(), known);
-        self.run(id, job);
+        self.run(id, job, Turn::Last);
     }
 
     /// A file operation ended.
@@ -214,7 +223,7 @@ impl Reading {
         let stream = self.streams.get(stream_id).expect("the stream was just found");
         if stream.has_enough(bytes_max.min(self.config.read_bytes)) {
             let job = Job::continuing(request, stream.window.clone(), Some(stream_id));
-            self.run(id, job);
+            self.run(id, job, Turn::Last);
         } else {
             self.wait_for_stream(id, request, stream_id, 0);
         }
@@ -229,7 +238,7 @@ impl Reading {
             self.jobs.insert(id, Job::continuing(request, window, None));
             self.streams.join(stream_id, id);
         } else if let Some(stream) = self.streams.remove(stream_id) {
-            self.read_on(id, Job::continuing(request, stream.window, None), needed_bytes);
+            self.read_on(id, Job::continuing(request, stream.window, None), needed_bytes, Turn::Last);
         }
     }
 
@@ -239,7 +248,7 @@ impl Reading {
         match result {
             Ok(read) => {
                 job.window.fill(&job.request.extent, piece.span, read);
-                self.run(id, job);
+                self.run(id, job, Turn::Next);
             }
             Err(error) => self.fail(&job, error),
         }
@@ -263,14 +272,14 @@ impl Reading {
             let mut job = self.jobs.remove(&id).expect("a fetch that waits is known");
             job.window = stream.window.clone();
             match error {
-                None => self.run(id, job),
+                None => self.run(id, job, Turn::Last),
                 Some(error) => self.fail(&job, error),
             }
         }
     }
 
     /// Looks for what the read is for, and asks for more of the file if that is not there.
-    fn run(&mut self, id: JobId, mut job: Job) {
+    fn run(&mut self, id: JobId, mut job: Job, turn: Turn) {
         let segment = job.request.segment();
         let mut known = self.indexes.take(segment);
         let step = job.step(&mut known, self.config.batch_bytes_max);
@@ -280,13 +289,21 @@ impl Reading {
             (Step::Read { needed_bytes }, Some(stream)) => {
                 self.wait_for_stream(id, job.request, stream, needed_bytes);
             }
-            (Step::Read { needed_bytes }, None) => self.read_on(id, job, needed_bytes),
+            (Step::Read { needed_bytes }, None) => self.read_on(id, job, needed_bytes, turn),
         }
     }
 
-    fn read_on(&mut self, id: JobId, mut job: Job, needed_bytes: usize) {
+    /// Asks for more of the file. Who has to wait for that holds nothing meanwhile: what it had is read again.
+    fn read_on(&mut self, id: JobId, mut job: Job, needed_bytes: usize, turn: Turn) {
+        if turn == Turn::Last && !self.operations.is_room() {
+            job.window.empty();
+        }
         let span = job.next_read(needed_bytes, &self.config);
-        self.operations.queue(Piece { owner: Owner::Job(id), segment: job.request.segment(), span });
+        let piece = Piece { owner: Owner::Job(id), segment: job.request.segment(), span };
+        match turn {
+            Turn::Next => self.operations.queue_first(piece),
+            Turn::Last => self.operations.queue(piece),
+        }
         self.jobs.insert(id, job);
     }
 

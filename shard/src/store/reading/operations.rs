@@ -71,12 +71,22 @@ impl Operations {
         of_jobs.map(|piece| piece.span.length as usize).sum()
     }
 
+    /// Whether a piece asked for now would start with the next [`start_queued`](Self::start_queued).
+    pub(super) fn is_room(&self) -> bool {
+        self.under_way.len() + self.queue.len() < self.under_way_max
+    }
+
     /// Asks for a piece; it starts with a later [`start_queued`](Self::start_queued).
     pub(super) fn queue(&mut self, piece: Piece) {
         self.queue.push_back(piece);
     }
 
-    /// Starts as many pieces as may be under way, in the order in which they were asked for.
+    /// The same, before all that wait: for who holds memory, and has just been given a piece.
+    pub(super) fn queue_first(&mut self, piece: Piece) {
+        self.queue.push_front(piece);
+    }
+
+    /// Starts as many pieces as may be under way, in the order of the queue.
     pub(super) fn start_queued<M>(&mut self, effects: &mut Effects<M>) {
         while self.under_way.len() < self.under_way_max
             && let Some(piece) = self.queue.pop_front()

@@ -401,3 +401,22 @@ fn a_batch_that_names_another_leader_than_led_is_never_served() {
     assert!(fault.problem.contains(&format!("the batch at offset {second} names leader epoch")));
     assert!(matches!(node.find_in_segment(id, third), Ok(Found::Batches(_))));
 }
+
+#[test]
+fn a_read_whose_partition_is_cut_or_goes_meanwhile_is_told_that_it_has_moved() {
+    let id = partition_id(0, 0);
+    let mut node = Node::new(settle_config(), 21);
+    fill(&mut node, 60);
+    node.rest(1);
+    let end = node.store.partition(id).unwrap().end();
+    node.ask_segment(id, Offset(0));
+    node.truncate(id, Offset(end.0 - 1));
+    assert_eq!(node.read_done().result, Ok(Found::Moved), "the record is still there: no error");
+    assert!(
+        matches!(node.find_in_segment(id, Offset(0)), Ok(Found::Batches(_))),
+        "and read when asked again"
+    );
+    node.ask_segment(id, Offset(0));
+    node.remove(id);
+    assert_eq!(node.read_done().result, Ok(Found::Moved));
+}

@@ -389,13 +389,19 @@ impl Node {
 
     /// What comes of a read from a segment.
     pub(super) fn find_in_segment(&mut self, id: PartitionId, offset: Offset) -> Result<Found, ErrorCode> {
-        let mut effects: Effects<()> = Vec::new();
-        self.store.read_segment(Ticket(0), id, offset, 5_000, &mut effects).unwrap();
-        self.carry(effects);
+        self.ask_segment(id, offset);
         self.read_done().result
     }
 
-    fn read_done(&mut self) -> ReadCompletion {
+    /// Begins a read from a segment.
+    pub(super) fn ask_segment(&mut self, id: PartitionId, offset: Offset) {
+        let mut effects: Effects<()> = Vec::new();
+        self.store.read_segment(Ticket(0), id, offset, 5_000, &mut effects).unwrap();
+        self.carry(effects);
+    }
+
+    /// The end of a read.
+    pub(super) fn read_done(&mut self) -> ReadCompletion {
         loop {
             if let Some(done) = self.store.poll_read() {
                 return done;

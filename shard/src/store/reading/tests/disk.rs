@@ -147,6 +147,8 @@ impl Disk {
         let opening = self.pending.iter().filter(|(token, _)| matches!(token, ReadToken::Open(_))).count();
         assert!(self.open.len() + opening <= config.open_files_max);
         assert!(self.reading.streams.held_bytes() <= config.read_ahead_bytes_max);
+        let holding = self.reading.jobs.values().filter(|job| job.window.buffer_bytes() > 0).count();
+        assert!(holding <= config.reads_in_flight_max, "{holding} reads hold memory at once");
         assert!(self.reading.indexes.entries() <= config.index_entries_max);
     }
 }
