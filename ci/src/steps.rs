@@ -108,7 +108,7 @@ const ROT: &[&str] = &["cargo", "rot", "--flips", "200", "--brokers", "8"];
 /// Compiles what the next two use as well.
 const SYNCED: &[&str] = &["cargo", "run", "--quiet", "--release", "--package=ringmain-tests", "--bin=synced"];
 
-/// Ten times; a hundred times is `cargo crash --kills 100 --torn`.
+/// Ten times; a hundred times is `cargo crash --kills 100 --torn --churn`.
 const KILL_9: &[&str] = &[
     "cargo",
     "run",
@@ -119,6 +119,7 @@ const KILL_9: &[&str] = &[
     "--",
     "--kills=10",
     "--torn",
+    "--churn",
 ];
 
 const KILL_9_PROXY: &[&str] = &[

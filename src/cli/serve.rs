@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use ringmain_shard::store::UpkeepConfig;
 use ringmain_wire::ids::NodeId;
 
 use self::made_directories::MadeDirectories;
@@ -124,6 +125,7 @@ impl ServeArguments {
             pin_cores: !self.no_pin && usize::from(shards) <= cores,
             memory_bytes: self.memory.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
             log_bytes_max: self.log_size,
+            upkeep: UpkeepConfig::default(),
             json: format == Format::Json,
             warnings: self.warnings(shards, cores),
         })

@@ -60,6 +60,8 @@ pub struct ServeOptions {
     pub memory_bytes: Option<usize>,
     /// Bytes of each shard's log.
     pub log_bytes_max: u64,
+    /// How fast and how often segments are inspected and let go.
+    pub upkeep: UpkeepConfig,
     /// Print the ready line as JSON.
     pub json: bool,
     /// What else to say at the start.
@@ -165,7 +167,7 @@ fn start(options: &ServeOptions) -> Result<Node, ServeError> {
                 tail_bytes_max,
                 gathered_bytes_max: GATHERED_BYTES_MAX.min(tail_bytes_max / 4),
                 settle: SettleConfig::within(tail_bytes_max, options.log_bytes_max),
-                upkeep: UpkeepConfig::default(),
+                upkeep: options.upkeep.clone(),
             },
             lent_bytes_max: LENT_BYTES_MAX_DEFAULT,
             catalog: catalog.clone(),

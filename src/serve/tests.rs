@@ -6,6 +6,7 @@ use std::thread;
 
 use ringmain_client::blocking::Client;
 use ringmain_client::{ClientConfig, ConsumerConfig, Fetched, ProduceRecord, ProducerConfig, Start};
+use ringmain_shard::store::UpkeepConfig;
 use ringmain_wire::ids::{Offset, PartitionIndex, TimestampMs};
 use ringmain_wire::native::messages::{AlterTopicRequest, ConfigEntry, CreateTopicRequest};
 
@@ -30,6 +31,7 @@ impl Running {
             pin_cores: false,
             memory_bytes: Some(64 << 20),
             log_bytes_max: 256 << 20,
+            upkeep: UpkeepConfig::default(),
             json: false,
             warnings: Vec::new(),
         };

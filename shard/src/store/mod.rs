@@ -155,7 +155,7 @@ impl Store {
                 LogPlace { generation: config.commit.generation, sequence: Sequence::ZERO },
             ),
             removal: Removal::default(),
-            retention: Retention::default(),
+            retention: Retention::new(config.upkeep.retention_every),
             reading: Reading::new(ReadingConfig::default()),
             upkeep: Upkeep::new(config.upkeep.clone()),
             writing: VecDeque::new(),

@@ -11,16 +11,18 @@ use crate::time::{Mono, Now};
 
 use super::{PartitionLimits, Store};
 
-/// How often it is looked at: ages are days, and Kafka looks every five minutes.
-const EVERY: Duration = Duration::from_secs(30);
-
 /// When it is looked at next.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Retention {
+    every: Duration,
     due: Option<Mono>,
 }
 
 impl Retention {
+    pub(super) const fn new(every: Duration) -> Self {
+        Self { every, due: None }
+    }
+
     pub(super) fn deadline(&self) -> Option<Mono> {
         self.due
     }
@@ -29,11 +31,12 @@ impl Retention {
 impl Store {
     /// Moves log starts if it is time to look for records that may go.
     pub(super) fn retain(&mut self, now: Now) {
-        let due = *self.retention.due.get_or_insert(now.mono + EVERY);
+        let every = self.retention.every;
+        let due = *self.retention.due.get_or_insert(now.mono + every);
         if now.mono < due || self.closing {
             return;
         }
-        self.retention.due = Some(now.mono + EVERY);
+        self.retention.due = Some(now.mono + every);
         let starts: Vec<(PartitionId, Offset)> = self
             .residents
             .iter()

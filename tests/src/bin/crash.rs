@@ -29,6 +29,9 @@ struct Arguments {
     /// Tear groups that were in flight.
     #[arg(long)]
     torn: bool,
+    /// Let old records go, topics come and go, and damage index files, all beside the orders.
+    #[arg(long)]
+    churn: bool,
     /// Keep the data here: a directory that does not exist or is empty, on a disk.
     #[arg(long)]
     dir: Option<PathBuf>,
@@ -78,8 +81,8 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> ExitCode {
-    let Arguments { kills, seed, proxy, torn, dir: directory, format, .. } = arguments;
-    match kills::run(&KillOptions { kills, seed, proxy, torn, directory }) {
+    let Arguments { kills, seed, proxy, torn, churn, dir: directory, format, .. } = arguments;
+    match kills::run(&KillOptions { kills, seed, proxy, torn, churn, directory }) {
         Ok(report) if format == Format::Json => println!("{}", report.to_json()),
         Ok(report) => println!("{report}"),
         Err(error) => {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use ringmain_shard::store::UpkeepConfig;
 use ringmain_tests::crash::broker::{self, BrokerOptions};
 use ringmain_tests::fixture;
 use tracing_subscriber::filter::LevelFilter;
@@ -40,7 +41,8 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt().with_max_level(LevelFilter::INFO).with_writer(std::io::stderr).init();
     let done = match (arguments.mode, arguments.make) {
         (Some(Mode::Broker { data_dir, native, shards }), _) => {
-            return broker::run_within(&BrokerOptions { data_dir, native, shards }, fixture::MEMORY_BYTES);
+            let options = BrokerOptions { data_dir, native, shards };
+            return broker::run_within(&options, fixture::MEMORY_BYTES, UpkeepConfig::default());
         }
         (None, Some(folder)) => fixture::make(&folder).map(|()| format!("made {}", folder.display())),
         (None, None) => {

@@ -10,6 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use ringmain::serve::{ServeOptions, serve};
+use ringmain_shard::store::UpkeepConfig;
 use ringmain_wire::ids::NodeId;
 use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 
@@ -41,11 +42,22 @@ const LOG_BYTES: u64 = 64 << 20;
 
 /// Is the broker, in this process, until it is stopped.
 pub fn run(options: &BrokerOptions) -> ExitCode {
-    run_within(options, MEMORY_BYTES)
+    run_within(options, MEMORY_BYTES, hurried_upkeep())
 }
 
-/// The same, with as much memory for each shard.
-pub fn run_within(options: &BrokerOptions, memory_bytes: usize) -> ExitCode {
+/// Segments are sealed, scrubbed and let go all the time: a broker of these runs lives for less than a second.
+fn hurried_upkeep() -> UpkeepConfig {
+    UpkeepConfig {
+        retention_every: Duration::from_millis(20),
+        seal_bytes_per_second: 1 << 30,
+        scrub_bytes_per_second: 1 << 30,
+        scrub_after: Duration::from_millis(5),
+        scrub_every: Duration::from_millis(50),
+    }
+}
+
+/// The same, with as much memory for each shard, and that upkeep.
+pub fn run_within(options: &BrokerOptions, memory_bytes: usize, upkeep: UpkeepConfig) -> ExitCode {
     if let Err(error) = set_parent_process_death_signal(Some(Signal::KILL)) {
         eprintln!("cannot be bound to the run's life: {error}");
         return ExitCode::FAILURE;
@@ -61,6 +73,7 @@ pub fn run_within(options: &BrokerOptions, memory_bytes: usize) -> ExitCode {
         pin_cores: false,
         memory_bytes: Some(memory_bytes),
         log_bytes_max: LOG_BYTES,
+        upkeep,
         json: false,
         warnings: Vec::new(),
     });

@@ -69,6 +69,50 @@ pub enum Violation {
         /// From where.
         offset: u64,
     },
+    /// A record was looked for by its time, and another was found.
+    NotFoundByTime {
+        /// The partition.
+        partition: PartitionIndex,
+        /// The record's offset, which is its time.
+        wanted: u64,
+        /// The offset that was told.
+        found: u64,
+    },
+    /// Records that had gone are there again.
+    CameBack {
+        /// The partition.
+        partition: PartitionIndex,
+        /// Its first offset.
+        start: u64,
+        /// Its first offset when it was read before.
+        start_before: u64,
+    },
+    /// Records went of which no setting says that they may.
+    StartsTooLate {
+        /// The partition.
+        partition: PartitionIndex,
+        /// Its first offset.
+        start: u64,
+        /// The first offset that it may have.
+        start_max: u64,
+    },
+    /// A topic is there whose deletion was acknowledged.
+    NotDeleted {
+        /// The topic.
+        topic: String,
+    },
+    /// Something lies in the data directory that belongs to no topic.
+    LeftBehind {
+        /// What.
+        path: PathBuf,
+    },
+    /// The broker tells of damage where there is none.
+    FalseAlarm {
+        /// The counter that should be zero.
+        counter: &'static str,
+        /// What it says.
+        value: u64,
+    },
     /// More is stored than was ever acknowledged although nothing is in flight.
     TooMuchStored {
         /// The partition.
@@ -183,6 +227,21 @@ impl fmt::Display for Violation {
             Self::NothingToRead { partition, offset } => {
                 write!(out, "partition {partition}: nothing to read at {offset}, below the high watermark")
             }
+            Self::NotFoundByTime { partition, wanted, found } => {
+                write!(out, "partition {partition}: the time of offset {wanted} was found at {found}")
+            }
+            Self::CameBack { partition, start, start_before } => {
+                write!(
+                    out,
+                    "partition {partition} starts at {start} again after it started at {start_before}"
+                )
+            }
+            Self::StartsTooLate { partition, start, start_max } => {
+                write!(out, "partition {partition} starts at {start}, but {start_max} has to be there")
+            }
+            Self::NotDeleted { topic } => write!(out, "{topic} is there again after it was deleted"),
+            Self::LeftBehind { path } => write!(out, "{} belongs to no topic", path.display()),
+            Self::FalseAlarm { counter, value } => write!(out, "{counter} is {value} on a sound disk"),
             Self::TooMuchStored { partition, end, produced } => {
                 write!(out, "partition {partition} ends at {end}, but only {produced} records were produced")
             }

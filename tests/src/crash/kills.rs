@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use ringmain_wire::ids::TopicId;
 use ringmain_wire::native::frame::Api;
-use ringmain_wire::native::messages::{CreateTopicRequest, TopicDescription};
+use ringmain_wire::native::messages::{ConfigEntry, CreateTopicRequest, TopicDescription};
 
 use super::broker::{Broker, BrokerOptions};
+use super::churn::{self, Churn, ChurnCounts};
 use super::clock::Stopwatch;
 use super::dice::Dice;
 use super::error::{CrashError, Violation};
@@ -21,6 +22,7 @@ use super::proxy::Proxy;
 use super::read_back::read_back;
 use super::session::Session;
 use super::tear::{SECTOR_BYTES, Tearing};
+use super::upkeep::Upkeep;
 use super::workload::{CONNECTIONS, PARTITIONS, TOPIC, partitions_of};
 
 /// Of so many kills, one at least must land with a write in flight.
@@ -43,6 +45,8 @@ pub struct KillOptions {
     pub proxy: bool,
     /// Groups in flight are torn after the kill.
     pub torn: bool,
+    /// Beside the orders, old records go, topics come and are deleted, and index files are damaged.
+    pub churn: bool,
     /// Where the run keeps its data; it stays there then. Otherwise in `target/`, and it is removed if all was well.
     pub directory: Option<PathBuf>,
 }
@@ -60,6 +64,8 @@ pub struct KillReport {
     read_backs: u64,
     records_verified: u64,
     cuts: (u64, u64),
+    churn: ChurnCounts,
+    upkeep: Upkeep,
     elapsed: Duration,
 }
 
@@ -86,6 +92,7 @@ struct Run {
     broker_log: PathBuf,
     topic: TopicId,
     proxy: Option<Proxy>,
+    churn: Option<Churn>,
     ledger: Ledger,
     report: KillReport,
 }
@@ -105,6 +112,7 @@ impl Run {
             broker_log: directory.join("broker.log"),
             topic: TopicId::default(),
             proxy,
+            churn: None,
             ledger: Ledger::default(),
             report: KillReport {
                 options: options.clone(),
@@ -116,6 +124,8 @@ impl Run {
                 read_backs: 0,
                 records_verified: 0,
                 cuts: (0, 0),
+                churn: ChurnCounts::default(),
+                upkeep: Upkeep::default(),
                 elapsed: Duration::ZERO,
             },
         })
@@ -127,9 +137,11 @@ impl Run {
         let dialled = self.proxy.as_ref().map_or(self.broker_options.native, |proxy| proxy.address);
         let mut producer =
             Producer::start(&ProducerOptions { broker: dialled, seed: self.report.options.seed })?;
+        self.churn = self.report.options.churn.then(|| Churn::start(self.broker_options.native));
         for _ in 0..self.report.options.kills {
             let traffic = self.dice.milliseconds(20, 400);
             producer.run_for(traffic, &mut self.ledger)?;
+            self.report.upkeep.note(self.broker_options.native)?;
             self.kill(broker, &mut producer)?;
             if self.dice.once_in(5) {
                 self.kill_while_starting(&mut producer)?;
@@ -140,12 +152,23 @@ impl Run {
         producer.finish(&mut self.ledger)?;
         self.read_back()?;
         self.check_nothing_else_is_stored()?;
-        broker.stop()?;
+        self.finish_churn(broker)?;
         let Self { mut report, proxy, ledger, started, .. } = self;
         report.counts = ledger.counts;
         report.cuts = proxy.map_or((0, 0), |proxy| proxy.cuts());
         report.elapsed = started.elapsed();
         Ok(report)
+    }
+
+    /// Ends what goes on beside the orders, and the broker; what a stop had no time to remove, the next start removes.
+    fn finish_churn(&mut self, broker: Broker) -> Result<(), CrashError> {
+        if let Some(churn) = self.churn.take() {
+            self.report.churn = churn.finish(self.broker_options.native)?;
+        }
+        let living = churn::living(self.broker_options.native)?;
+        broker.stop()?;
+        Broker::start(&self.broker_options, &self.broker_log)?.stop()?;
+        churn::check_files(&self.broker_options.data_dir, &living)
     }
 
     /// Starts the broker with any number of shards.
@@ -157,11 +180,13 @@ impl Run {
 
     fn create_topic(&mut self) -> Result<(), CrashError> {
         let (mut session, _) = Session::connect(self.broker_options.native)?;
+        // Records say that they are of 1970, and stay all the same.
+        let settings = [("retention.ms", "-1".to_owned()), ("segment.bytes", (1 << 20).to_string())];
         let request = CreateTopicRequest {
             name: TOPIC.to_owned(),
             partitions: PARTITIONS,
             replication_factor: 1,
-            configs: Vec::new(),
+            configs: settings.map(|(key, value)| ConfigEntry { key: key.to_owned(), value }).into(),
             validate_only: false,
         };
         let (created, _): (TopicDescription, _) = session.request(Api::CreateTopic, &request)?;
@@ -180,6 +205,9 @@ impl Run {
         if self.report.options.torn {
             let data_dir = &self.broker_options.data_dir;
             self.report.tearing.tear(data_dir, &killed, self.topic, &self.ledger, &mut self.dice)?;
+        }
+        if self.report.options.churn {
+            self.report.upkeep.damage_indexes(&self.broker_options.data_dir, &mut self.dice)?;
         }
         Ok(())
     }
@@ -207,6 +235,9 @@ impl Run {
 
     fn read_back(&mut self) -> Result<(), CrashError> {
         self.report.records_verified += read_back(self.broker_options.native, &mut self.ledger)?;
+        if let Some(churn) = &self.churn {
+            churn.check(self.broker_options.native)?;
+        }
         self.report.read_backs += 1;
         Ok(())
     }
@@ -246,6 +277,15 @@ impl KillReport {
             "groups_torn_by_sectors_written": tearing.boundaries,
             "connections_cut_in_requests": self.cuts.0,
             "connections_cut_in_answers": self.cuts.1,
+            "history_records_acknowledged": self.churn.records,
+            "history_records_gone": self.churn.records_gone,
+            "topics_deleted": self.churn.topics_deleted,
+            "settled_bytes": self.upkeep.settled_bytes,
+            "log_files_recycled": self.upkeep.log_files,
+            "segments_inspected": self.upkeep.inspected,
+            "index_files_written": self.upkeep.indexes_written,
+            "index_files_removed": self.upkeep.indexes_removed,
+            "index_files_damaged": self.upkeep.indexes_damaged,
             "read_backs": self.read_backs,
             "records_verified": self.records_verified,
             "elapsed_ms": u64::try_from(self.elapsed.as_millis()).unwrap_or(u64::MAX),
@@ -256,7 +296,18 @@ impl KillReport {
     fn check_proof(&self) -> Result<(), CrashError> {
         let (kills, options) = (self.options.kills, &self.options);
         let both = |asked: bool| u64::from(asked && kills > 0);
+        let (churn, upkeep) = (&self.churn, &self.upkeep);
         let needs = [
+            ("records that went", churn.records_gone, both(options.churn)),
+            ("topics deleted", churn.topics_deleted, both(options.churn)),
+            ("bytes settled", upkeep.settled_bytes, both(options.churn)),
+            ("segments inspected", upkeep.inspected, both(options.churn)),
+            ("index files written", upkeep.indexes_written, both(options.churn)),
+            (
+                "index files removed and damaged",
+                upkeep.indexes_removed.min(upkeep.indexes_damaged),
+                both(options.churn),
+            ),
             (
                 "kills with a write in flight",
                 self.kills_with_write_in_flight,
@@ -308,6 +359,30 @@ impl fmt::Display for KillReport {
         if options.proxy {
             let (requests, answers) = self.cuts;
             writeln!(out, "{requests} connections cut in requests, {answers} in answers")?;
+        }
+        if options.churn {
+            let ChurnCounts { records, records_gone, topics_deleted } = self.churn;
+            let Upkeep {
+                settled_bytes,
+                log_files,
+                inspected,
+                indexes_written,
+                indexes_removed,
+                indexes_damaged,
+            } = self.upkeep;
+            writeln!(
+                out,
+                "beside that {records} records, {records_gone} of them gone; {topics_deleted} topics deleted"
+            )?;
+            writeln!(
+                out,
+                "{} MiB settled, {log_files} log files recycled, {inspected} segments inspected",
+                settled_bytes >> 20
+            )?;
+            writeln!(
+                out,
+                "{indexes_written} index files written, {indexes_removed} removed and {indexes_damaged} damaged by the run"
+            )?;
         }
         writeln!(
             out,

@@ -14,6 +14,7 @@ pub mod kills;
 pub mod producer;
 pub mod synced;
 
+mod churn;
 pub(crate) mod clock;
 pub(crate) mod dice;
 mod ledger;
@@ -24,4 +25,5 @@ mod read_back;
 mod report;
 pub(crate) mod session;
 mod tear;
+mod upkeep;
 mod workload;

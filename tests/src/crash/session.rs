@@ -93,14 +93,15 @@ impl Session {
                 if header.api != api.number() || !header.answer || header.correlation != correlation {
                     return Err(SessionError::WrongAnswer);
                 }
-                if header.error != 0 {
-                    let message = frame::decode::<ErrorBody>(answer.body)?.message;
-                    return Err(SessionError::Refused { error: header.error, message });
-                }
-                let decoded = frame::decode::<A>(answer.body)?;
-                let payload = answer.payload.to_vec();
+                let answered = match header.error {
+                    0 => Ok((frame::decode::<A>(answer.body)?, answer.payload.to_vec())),
+                    error => {
+                        let message = frame::decode::<ErrorBody>(answer.body)?.message;
+                        Err(SessionError::Refused { error, message })
+                    }
+                };
                 self.received.drain(..length);
-                return Ok((decoded, payload));
+                return answered;
             }
             self.read()?;
         }

@@ -10,6 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use ringmain::serve::{ServeOptions, serve};
+use ringmain_shard::store::UpkeepConfig;
 use ringmain_wire::ids::NodeId;
 use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 
@@ -57,6 +58,7 @@ pub fn run(options: BrokerOptions) -> ExitCode {
         pin_cores: false,
         memory_bytes: Some(memory_bytes),
         log_bytes_max: log_bytes,
+        upkeep: UpkeepConfig::default(),
         json: false,
         warnings: Vec::new(),
     });
