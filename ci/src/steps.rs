@@ -80,6 +80,7 @@ pub(crate) const STEPS: &[Step] = &[
     check("kill-9", When::Whole, 300, KILL_9),
     check("kill-9-proxy", When::Whole, 300, KILL_9_PROXY),
     check("siege", When::Whole, 300, SIEGE),
+    check("bulk", When::Whole, 300, BULK),
 ];
 
 /// The flag rebuilds everything, hence a target folder of its own.
@@ -136,6 +137,10 @@ const KILL_9_PROXY: &[&str] = &[
 
 /// Hostile and stalled clients: promises are asserted, times only printed.
 const SIEGE: &[&str] = &["cargo", "siege", "brief"];
+
+/// 1 GiB through 32 MiB of memory a shard; 8 GiB through 256 MiB is `cargo siege bulk`.
+const BULK: &[&str] =
+    &["cargo", "siege", "bulk", "--mebibytes", "1024", "--memory-mebibytes", "32", "--log-mebibytes", "128"];
 
 /// The step called `name`.
 pub(crate) fn find(name: &str) -> Option<&'static Step> {

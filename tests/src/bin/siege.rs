@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use ringmain_tests::siege::broker::{self, BrokerOptions};
+use ringmain_tests::siege::bulk::{self, BulkOptions};
 use ringmain_tests::siege::error::SiegeError;
 use ringmain_tests::siege::frames::{self, FramesOptions};
 use ringmain_tests::siege::stalled::{self, StalledOptions};
@@ -41,6 +42,18 @@ enum Siege {
         /// For how long.
         #[arg(long, default_value_t = 45)]
         seconds: u64,
+    },
+    /// Far more data than memory, written, and read back while a client goes on.
+    Bulk {
+        /// MiB of records to be written.
+        #[arg(long, default_value_t = 8 << 10)]
+        mebibytes: u64,
+        /// MiB of memory for records, a shard.
+        #[arg(long, default_value_t = 256)]
+        memory_mebibytes: usize,
+        /// MiB of log, a shard.
+        #[arg(long, default_value_t = 512)]
+        log_mebibytes: u64,
     },
     /// Small versions of the first two, for every run of `cargo ci`.
     Brief,
@@ -92,6 +105,12 @@ fn lay(siege: Siege, directory: Option<PathBuf>) -> Result<(), SiegeError> {
             };
             stalled::run(&options)?;
         }
+        Siege::Bulk { mebibytes, memory_mebibytes, log_mebibytes } => bulk::run(&BulkOptions {
+            bytes: mebibytes << 20,
+            memory_bytes: memory_mebibytes << 20,
+            log_bytes: log_mebibytes << 20,
+            directory,
+        })?,
         Siege::Brief => {
             let calm = Duration::from_millis(1_500);
             let within = |name: &str| directory.as_ref().map(|directory| directory.join(name));

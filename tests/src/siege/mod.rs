@@ -5,6 +5,7 @@
 //! well-meaning client sees no error. Times are printed as ratios within one run and never asserted: they are noisy.
 
 pub mod broker;
+pub mod bulk;
 pub mod error;
 pub mod frames;
 pub mod stalled;
