@@ -126,6 +126,18 @@ fn a_segment_is_sealed_scrubbed_and_found_damaged_at_idle_priority() {
     assert!(matches!(wait(&mut background).result, Err(Unsound::Failed { .. })));
 }
 
+/// As a crash may leave it: made, and never written.
+#[test]
+fn an_empty_index_file_is_the_first_file_that_is_opened() {
+    let directory = directory();
+    let mut background = spawn(directory.path(), true, "upkeep-e");
+    let request = segment(directory.path(), 0, u64::MAX);
+    fs::write(directory.path().join(request.index_path()), []).expect("writable");
+    background.inspect(request.clone());
+    let written = Ok(Sound { index_was_written: true, index_damage: None });
+    assert_eq!(wait(&mut background), Inspected { request, result: written });
+}
+
 #[test]
 fn both_kinds_run_at_a_time_and_a_cancelled_one_ends_early() {
     let directory = directory();

@@ -110,11 +110,18 @@ async fn open(path: &Path, mode: OpenMode, direct_io: bool) -> Result<Open, Glom
         OpenMode::Replace => options.write(true).create(true).truncate(true).mode(FILE_MODE),
         OpenMode::Write | OpenMode::Create => unreachable!("inspections write nothing but whole indexes"),
     };
-    if direct_io {
+    if direct_io && !(mode == OpenMode::Read && is_empty(path)) {
         options.dma_open(path).await.map(Open::Direct)
     } else {
         options.buffered_open(path).await.map(Open::Buffered)
     }
+}
+
+/// Such a file must not be the first one that glommio opens of a device: it reads from that one to find out whether the
+/// device can be polled, and where there is nothing to read that seems to work on every device. Then no later read does.
+fn is_empty(path: &Path) -> bool {
+    // What else is wrong with a file shows when it is opened.
+    path.metadata().is_ok_and(|metadata| metadata.len() == 0)
 }
 
 /// Reads until there are `length` bytes or the file ends: the kernel may give fewer at a time.
