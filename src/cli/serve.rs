@@ -15,6 +15,7 @@ use super::arguments::Format;
 use super::failure::Failure;
 use super::session::check_descriptors;
 use super::size::parse_size;
+use super::time::parse_duration;
 use crate::serve::{ServeOptions, serve};
 
 const NATIVE_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7092);
@@ -74,6 +75,12 @@ pub(super) struct ServeArguments {
     /// Bytes of each shard's log; at the limit producers are held back until records are in segments.
     #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = parse_size)]
     log_size: u64,
+    /// How fast each shard reads its segments over and over to find rot, in bytes a second.
+    #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = parse_size)]
+    scrub_rate: u64,
+    /// How often it reads all of them; off leaves rot to be found by readers.
+    #[arg(long, value_name = "TIME|off", default_value = "1d", value_parser = parse_period)]
+    scrub_every: Period,
     /// Let the kernel choose the core of each shard.
     #[arg(long)]
     no_pin: bool,
@@ -83,6 +90,10 @@ pub(super) struct ServeArguments {
 const MEMORY_MIN: u64 = 32 << 20;
 /// Smallest `--log-size`: a first file and three more.
 const LOG_SIZE_MIN: u64 = 64 << 20;
+/// Smallest `--scrub-rate`: a GiB in less than five hours.
+const SCRUB_RATE_MIN: u64 = 64 << 10;
+/// Smallest `--scrub-every`: less would be nothing else.
+const SCRUB_EVERY_MIN: Duration = Duration::from_secs(60);
 
 /// Runs a broker until it is told to stop.
 pub(super) fn run(arguments: &ServeArguments, format: Format) -> Result<(), Failure> {
@@ -125,7 +136,11 @@ impl ServeArguments {
             pin_cores: !self.no_pin && usize::from(shards) <= cores,
             memory_bytes: self.memory.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
             log_bytes_max: self.log_size,
-            upkeep: UpkeepConfig::default(),
+            upkeep: UpkeepConfig {
+                scrub_bytes_per_second: self.scrub_rate,
+                scrub_every: self.scrub_every.0,
+                ..UpkeepConfig::default()
+            },
             json: format == Format::Json,
             warnings: self.warnings(shards, cores),
         })
@@ -144,6 +159,13 @@ impl ServeArguments {
                 "--log-size {bytes}: a log needs at least {LOG_SIZE_MIN} bytes"
             ))
             .hint("use --log-size 64MiB or more"));
+        }
+        if self.scrub_rate < SCRUB_RATE_MIN {
+            let bytes = self.scrub_rate;
+            return Err(Failure::usage(format!(
+                "--scrub-rate {bytes}: segments are read at {SCRUB_RATE_MIN} bytes a second or more"
+            ))
+            .hint("use --scrub-rate 64KiB or more, or --scrub-every off"));
         }
         Ok(())
     }
@@ -195,6 +217,21 @@ fn check_ports(base: u16, shards: u16, native: u16) -> Result<(), Failure> {
         .hint("use another BASE, or 0 for any free ports"));
     }
     Ok(())
+}
+
+/// How often something is done; never where there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Period(Option<Duration>);
+
+/// `off`, or a length of time of a minute or more.
+fn parse_period(text: &str) -> Result<Period, String> {
+    if text == "off" {
+        return Ok(Period(None));
+    }
+    match parse_duration(text)? {
+        often if often < SCRUB_EVERY_MIN => Err("expected off, or a minute or more".to_owned()),
+        every => Ok(Period(Some(every))),
+    }
 }
 
 /// `off` or microseconds.
@@ -292,6 +329,22 @@ mod tests {
         let refused = Failure::usage("--native-shards 65533: 4 ports from there on end at 65536");
         let hint = "ports end at 65535; use a lower BASE, or 0 for any free ports";
         assert_eq!(check("65533", "127.0.0.1:0"), Err(refused.hint(hint)));
+    }
+
+    #[test]
+    fn the_scrub_has_a_rate_and_a_period_or_is_off() {
+        let scrub = |arguments: &[&str]| {
+            options(arguments)
+                .map(|options| (options.upkeep.scrub_bytes_per_second, options.upkeep.scrub_every))
+        };
+        let day = Duration::from_secs(86_400);
+        assert_eq!(scrub(&[]), Ok((16 << 20, Some(day))));
+        assert_eq!(scrub(&["--scrub-rate", "1MiB", "--scrub-every", "1w"]), Ok((1 << 20, Some(7 * day))));
+        assert_eq!(scrub(&["--scrub-every", "off"]), Ok((16 << 20, None)));
+        assert!(scrub(&["--scrub-every", "59s"]).is_err() && scrub(&["--scrub-every", "often"]).is_err());
+        let refused = Failure::usage("--scrub-rate 1: segments are read at 65536 bytes a second or more");
+        let hint = "use --scrub-rate 64KiB or more, or --scrub-every off";
+        assert_eq!(scrub(&["--scrub-rate", "1"]), Err(refused.hint(hint)));
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub struct StoreCounters {
     pub segments_inspected: u64,
     /// Segments found damaged by an inspection.
     pub segments_damaged: u64,
+    /// Times that the scrub has come to the end of all segments.
+    pub scrub_passes: u64,
     /// Inspections that failed because of a file.
     pub inspections_failed: u64,
     /// Inspections for which there was no executor.

@@ -26,8 +26,8 @@ pub struct UpkeepConfig {
     pub scrub_bytes_per_second: u64,
     /// The scrub begins so long after the start.
     pub scrub_after: Duration,
-    /// It begins anew at the earliest so long after it began.
-    pub scrub_every: Duration,
+    /// It begins anew at the earliest so long after it began; `None` leaves what rots to readers.
+    pub scrub_every: Option<Duration>,
 }
 
 impl Default for UpkeepConfig {
@@ -39,7 +39,7 @@ impl Default for UpkeepConfig {
             seal_bytes_per_second: 128 << 20,
             scrub_bytes_per_second: 16 << 20,
             scrub_after: Duration::from_secs(60),
-            scrub_every: Duration::from_secs(24 * 60 * 60),
+            scrub_every: Some(Duration::from_secs(24 * 60 * 60)),
         }
     }
 }
@@ -143,8 +143,10 @@ impl Upkeep {
 impl Store {
     /// Begins the inspections that are due, and ends those that something waits for.
     pub(super) fn keep_up<M>(&mut self, now: Now, effects: &mut Effects<M>) {
-        let scrub_after = self.upkeep.config.scrub_after;
-        self.upkeep.scrub.due.get_or_insert(now.mono + scrub_after);
+        if self.upkeep.config.scrub_every.is_some() {
+            let scrub_after = self.upkeep.config.scrub_after;
+            self.upkeep.scrub.due.get_or_insert(now.mono + scrub_after);
+        }
         for under_way in self.upkeep.under_way.iter_mut().filter(|under_way| !under_way.is_cancelled) {
             let InspectionRequest { partition, extent, .. } = &under_way.request;
             if self.closing || self.removal.concerns_segment(*partition, extent.base) {
@@ -238,9 +240,10 @@ impl Store {
                 self.inspect(InspectionKind::Scrub, id, extent, effects);
             }
             None => {
-                let next = began + self.upkeep.config.scrub_every;
-                self.upkeep.scrub =
-                    Scrub { due: Some(next.max(now + self.upkeep.config.scrub_after)), ..Scrub::default() };
+                let soonest = now + self.upkeep.config.scrub_after;
+                let due = self.upkeep.config.scrub_every.map(|every| soonest.max(began + every));
+                self.upkeep.scrub = Scrub { due, ..Scrub::default() };
+                self.counters.scrub_passes += 1;
             }
         }
     }

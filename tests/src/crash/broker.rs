@@ -52,7 +52,7 @@ fn hurried_upkeep() -> UpkeepConfig {
         seal_bytes_per_second: 1 << 30,
         scrub_bytes_per_second: 1 << 30,
         scrub_after: Duration::from_millis(5),
-        scrub_every: Duration::from_millis(50),
+        scrub_every: Some(Duration::from_millis(50)),
     }
 }
 

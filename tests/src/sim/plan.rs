@@ -134,7 +134,7 @@ impl Plan {
             settle: draw_settling(random),
             upkeep: UpkeepConfig {
                 scrub_after: Duration::from_millis(*random.pick(&[1, 20, 60_000])),
-                scrub_every: Duration::from_millis(*random.pick(&[10, 200, 60_000])),
+                scrub_every: Some(Duration::from_millis(*random.pick(&[10, 200, 60_000]))),
                 ..UpkeepConfig::default()
             },
             shared_port: random.chance(300),

@@ -42,6 +42,8 @@ pub(super) struct Node {
     inspections: BTreeMap<InspectionKind, Inspection>,
     /// No operation of an inspection ends.
     pub(super) holds_inspections: bool,
+    /// From the next start on.
+    pub(super) scrubs: bool,
     /// There is no executor for inspections.
     pub(super) refuses_inspections: bool,
     pub(super) inspections_cancelled: usize,
@@ -103,7 +105,7 @@ pub(super) fn store_config(generation: Generation, settle: &SettleConfig) -> Sto
         settle: settle.clone(),
         upkeep: UpkeepConfig {
             scrub_after: Duration::from_millis(300),
-            scrub_every: Duration::from_secs(100_000),
+            scrub_every: Some(Duration::from_secs(100_000)),
             ..UpkeepConfig::default()
         },
     }
@@ -119,6 +121,7 @@ impl Node {
             stopped: None,
             inspections: BTreeMap::new(),
             holds_inspections: false,
+            scrubs: true,
             refuses_inspections: false,
             inspections_cancelled: 0,
             faults: Vec::new(),
@@ -296,7 +299,9 @@ impl Node {
         self.disk.retain(|path| path.starts_with(LOG_DIRECTORY) || named.contains(path));
         self.history = History::beginning(model);
         self.generation = Generation(self.generation.0 + 1);
-        self.store = Store::new(store_config(self.generation, &self.settle), found);
+        let mut config = store_config(self.generation, &self.settle);
+        config.upkeep.scrub_every = config.upkeep.scrub_every.filter(|_| self.scrubs);
+        self.store = Store::new(config, found);
         for id in self.store.partitions().map(Partition::id).collect::<Vec<_>>() {
             self.store.set_limits(id, limits_of(id));
         }

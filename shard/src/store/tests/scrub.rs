@@ -51,3 +51,20 @@ fn a_bit_that_rots_in_a_cold_segment_is_told_by_the_next_pass() {
     }
     node.check_at_rest();
 }
+
+#[test]
+fn passes_are_counted_and_where_it_is_off_there_are_none() {
+    let mut node = Node::new(settle_config(), 9);
+    fill(&mut node, 400);
+    for scrubs in [true, false] {
+        node.scrubs = scrubs;
+        node.crash(false);
+        node.rest(1);
+        let before = node.store.counters();
+        node.pass(A_PASS_MS);
+        node.rest(1);
+        let counters = node.store.counters();
+        assert_eq!(counters.scrub_passes > before.scrub_passes, scrubs);
+        assert_eq!(counters.segments_inspected > before.segments_inspected, scrubs);
+    }
+}
