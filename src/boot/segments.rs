@@ -20,8 +20,8 @@ use ringmain_wire::ids::{Offset, PartitionId, TimestampMs};
 use super::BootError;
 use super::directory::{Directory, DirectoryError, ReadDirectory};
 
-/// The operating system's number for a full disk (`ENOSPC`).
-const NO_SPACE: i32 = 28;
+/// The operating system's numbers for a full disk and for a quota that is used up (`ENOSPC`, `EDQUOT`).
+const NO_ROOM: [i32; 2] = [28, 122];
 /// Batches settled at a time.
 const RUN_BATCHES_MAX: usize = 65_536;
 
@@ -195,7 +195,7 @@ pub(super) fn relieve(
             let before = partition.tail().charged_bytes();
             match perform(directory, job) {
                 Ok(Settled { extent, .. }) => partition.settled_by_replay(extent),
-                Err(error) if error.errno == NO_SPACE => return Ok(true),
+                Err(error) if NO_ROOM.contains(&error.errno) => return Ok(true),
                 Err(error) => return Err(error.into()),
             }
             held -= before - partition.tail().charged_bytes();

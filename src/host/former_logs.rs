@@ -166,7 +166,7 @@ impl ShardHost {
         let removal = self.former_logs.as_mut().expect("only shard 0 removes them");
         match result {
             Ok(_) => removal.handle_step(is_stopping, effects),
-            Err(FileError::Exhausted) => removal.step = Step::PutOff(now + RETRY_AFTER),
+            Err(error) if error.is_shortage() => removal.step = Step::PutOff(now + RETRY_AFTER),
             Err(error) => {
                 let message = format!("removing the logs of former starts failed: {error}");
                 effects.push(Effect::Stop { reason: StopReason::StorageFailed { message } });

@@ -79,6 +79,9 @@ impl ShardHost {
             self.life = Life::Closing;
             self.store.close();
         }
+        if self.life == Life::Closing {
+            self.store.abandon_leftovers();
+        }
         let is_tidying = self.former_logs.as_ref().is_some_and(|logs| logs.is_under_way());
         if self.life == Life::Closing && self.store.is_drained() && !is_tidying {
             self.life = Life::Stopped;

@@ -304,6 +304,11 @@ impl Partition {
         void
     }
 
+    /// Where it begins once all is durable that was put into the log.
+    pub fn log_start_logged(&self) -> Offset {
+        self.log_start.max(self.log_start_logged)
+    }
+
     /// An entry that moves the log start to `offset` was put into the log.
     pub fn log_start_logging(&mut self, offset: Offset) {
         self.log_start_logged = self.log_start_logged.max(offset);
@@ -342,7 +347,7 @@ impl Partition {
     pub fn state(&self) -> PartitionState {
         let settled = |&(_, start): &(LeaderEpoch, Offset)| start < self.settled_end;
         PartitionState {
-            log_start: self.log_start.max(self.log_start_logged),
+            log_start: self.log_start_logged(),
             settled_end: self.settled_end,
             end: self.end,
             segments: self.segments.extents().to_vec(),

@@ -31,6 +31,8 @@ enum Step {
     SyncingDirectory(Target),
     /// There was not enough of something: what was made of it is being removed.
     Discarding(Target),
+    /// Not even that could be done: it is tried again at this time.
+    Discardable(Target, Mono),
     /// It is asked for again at this time.
     Waiting(Target, Mono),
 }
@@ -69,6 +71,7 @@ impl Preparation {
             | Step::Syncing(target)
             | Step::SyncingDirectory(target)
             | Step::Discarding(target)
+            | Step::Discardable(target, _)
             | Step::Waiting(target, _) => &target.path,
         }
     }
@@ -76,7 +79,7 @@ impl Preparation {
     /// When the file is to be asked for again.
     pub(super) fn deadline(&self) -> Option<Mono> {
         match self.step {
-            Step::Waiting(_, due) => Some(due),
+            Step::Discardable(_, due) | Step::Waiting(_, due) => Some(due),
             _ => None,
         }
     }
@@ -92,10 +95,13 @@ impl Preparation {
 
     /// Asks for the file again if it is time.
     pub(super) fn handle_time<M>(&mut self, now: Mono, effects: &mut Effects<M>) {
-        if self.deadline().is_some_and(|due| due <= now)
-            && let Step::Waiting(target, _) = core::mem::replace(&mut self.step, Step::Idle)
-        {
-            self.open(target, effects);
+        if self.deadline().is_none_or(|due| now < due) {
+            return;
+        }
+        match core::mem::replace(&mut self.step, Step::Idle) {
+            Step::Waiting(target, _) => self.open(target, effects),
+            Step::Discardable(target, _) => self.discard(target, effects),
+            step => unreachable!("{step:?} waits for nothing"),
         }
     }
 
@@ -112,8 +118,8 @@ impl Preparation {
         // A filesystem without room for all of it takes a part.
         let cut_short = result == Err(FileError::Short) && matches!(self.step, Step::Zeroing(..));
         match result {
-            Err(_) if cut_short => self.give_up(FileError::Full, effects),
-            Err(error) if error.is_shortage() => self.give_up(error, effects),
+            Err(_) if cut_short => self.give_up(now, FileError::Full, effects),
+            Err(error) if error.is_shortage() => self.give_up(now, error, effects),
             Err(error) => return Err(error),
             Ok(_) => return Ok(self.go_on(now, effects)),
         }
@@ -141,7 +147,9 @@ impl Preparation {
                 self.step = Step::Waiting(target, now + RETRY_AFTER);
                 return None;
             }
-            step @ (Step::Idle | Step::Waiting(..)) => unreachable!("an outcome without a step: {step:?}"),
+            step @ (Step::Idle | Step::Discardable(..) | Step::Waiting(..)) => {
+                unreachable!("an outcome without a step: {step:?}")
+            }
         };
         self.step = next;
         effects.push(Effect::File { token: StoreToken::Prepare.encode(), operation });
@@ -167,7 +175,7 @@ impl Preparation {
     }
 
     /// Gives back what was made, so that a file cut short is never taken for a whole one.
-    fn give_up<M>(&mut self, shortage: FileError, effects: &mut Effects<M>) {
+    fn give_up<M>(&mut self, now: Mono, shortage: FileError, effects: &mut Effects<M>) {
         self.shortage = Some(shortage);
         let target = match core::mem::replace(&mut self.step, Step::Idle) {
             // Its name may be there even so.
@@ -177,10 +185,19 @@ impl Preparation {
                 effects.push(Effect::File { token: StoreToken::Tidy.encode(), operation: close });
                 target
             }
-            step @ (Step::Idle | Step::Discarding(_) | Step::Waiting(..)) => {
-                unreachable!("{shortage} for a step that takes nothing: {step:?}")
+            // Some filesystems need room to remove a file.
+            Step::Discarding(target) => {
+                self.step = Step::Discardable(target, now + RETRY_AFTER);
+                return;
+            }
+            step @ (Step::Idle | Step::Discardable(..) | Step::Waiting(..)) => {
+                unreachable!("{shortage} without a step: {step:?}")
             }
         };
+        self.discard(target, effects);
+    }
+
+    fn discard<M>(&mut self, target: Target, effects: &mut Effects<M>) {
         let remove = FileOperation::Remove { path: target.path.clone() };
         effects.push(Effect::File { token: StoreToken::Prepare.encode(), operation: remove });
         self.step = Step::Discarding(target);

@@ -240,15 +240,18 @@ impl Store {
 
     /// Whether, after [`close`](Self::close), nothing is left to be written or waited for.
     pub fn is_drained(&self) -> bool {
-        self.failed || self.commit.is_drained() || self.abandoned && self.writing.is_empty()
+        self.failed || self.commit.is_drained()
     }
 
     /// When [`finish_turn`](Self::finish_turn) is wanted next if nothing happens before.
     pub fn deadline(&self) -> Option<Mono> {
-        if self.failed || self.abandoned {
+        if self.failed {
             return None;
         }
         let mark = self.commit.deadline_ns().map(Mono);
+        if self.abandoned {
+            return mark;
+        }
         let settling = self.settling.deadline().filter(|_| !self.closing);
         let retention = self.retention.deadline().filter(|_| !self.closing);
         let upkeep = self.upkeep.deadline().filter(|_| !self.closing);
@@ -286,6 +289,11 @@ impl Store {
         append_time: Option<TimestampMs>,
         ticket: Option<Ticket>,
     ) -> ProduceOutcome {
+        // Nobody would be told what became of it.
+        if self.failed || self.abandoned {
+            let code = if self.failed { ErrorCode::StorageFailed } else { ErrorCode::ShuttingDown };
+            return ProduceOutcome::Refused(code);
+        }
         let Some(&slot) = self.slots.get(&id) else {
             return ProduceOutcome::Refused(ErrorCode::UnknownTopicOrPartition);
         };
@@ -351,6 +359,7 @@ impl Store {
     pub fn abandon(&mut self) {
         if self.preparation.is_held_up() {
             self.abandoned = true;
+            self.commit.abandon();
             let tickets = self.pending.drain_tickets();
             let code =
                 if self.preparation.is_disk_full() { ErrorCode::DiskFull } else { ErrorCode::OverBudget };
@@ -362,6 +371,14 @@ impl Store {
     pub fn close(&mut self) {
         self.closing = true;
         self.commit.close();
+    }
+
+    /// Once it is closing and nobody waits for it: gives up what would have to wait for room on a full disk, or for a
+    /// descriptor. The next start does without.
+    pub fn abandon_leftovers(&mut self) {
+        if self.closing && self.commit.waits_for_file() {
+            self.abandon();
+        }
     }
 
     /// One of its file operations ended.
@@ -422,8 +439,11 @@ impl Store {
 
     /// Lets gathered groups go and prepares files.
     pub fn finish_turn<M>(&mut self, now: Now, effects: &mut Effects<M>) {
-        if self.failed || self.abandoned {
+        if self.failed {
             return;
+        }
+        if self.abandoned {
+            return self.sync_log(now, effects);
         }
         self.preparation.handle_time(now.mono, effects);
         if let Some(file) = self.commit.poll_prepare() {
@@ -438,11 +458,7 @@ impl Store {
         while let Some(group) = self.commit.poll_group(now.mono.0) {
             self.start_group(group, effects);
         }
-        if let Some(sync) = self.commit.poll_sync(now.mono.0) {
-            let operation = FileOperation::Sync { file: FileId(sync.file) };
-            effects.push(Effect::File { token: StoreToken::SyncLog(sync.file).encode(), operation });
-            self.counters.log_syncs += 1;
-        }
+        self.sync_log(now, effects);
     }
 
     /// The next wait that has ended.
@@ -515,6 +531,14 @@ impl Store {
         let held = self.tail_bytes + gathered;
         let memory_is_full = gathered > self.config.gathered_bytes_max || held > self.config.tail_bytes_max;
         (log_is_full || memory_is_full && !is_metadata).then_some(ErrorCode::OverBudget)
+    }
+
+    fn sync_log<M>(&mut self, now: Now, effects: &mut Effects<M>) {
+        if let Some(sync) = self.commit.poll_sync(now.mono.0) {
+            let operation = FileOperation::Sync { file: FileId(sync.file) };
+            effects.push(Effect::File { token: StoreToken::SyncLog(sync.file).encode(), operation });
+            self.counters.log_syncs += 1;
+        }
     }
 
     fn wake_watchers(&mut self, slot: Slot) {

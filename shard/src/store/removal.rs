@@ -180,13 +180,13 @@ impl Store {
         result: Result<FileOutcome, FileError>,
         effects: &mut Effects<M>,
     ) {
-        if result == Err(FileError::Exhausted) {
-            return self.removal.put_off(now);
-        }
-        if let Err(error) = result
-            && error != FileError::NotEmpty
-        {
-            return self.stop(&format!("removing what is no longer needed failed: {error}"), effects);
+        match result {
+            // Some filesystems need room to remove something.
+            Err(error) if error.is_shortage() => return self.removal.put_off(now),
+            Err(error) if error != FileError::NotEmpty => {
+                return self.stop(&format!("removing what is no longer needed failed: {error}"), effects);
+            }
+            _ => {}
         }
         let target = self.removal.handle_step();
         self.settling.unblock();

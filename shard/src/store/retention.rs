@@ -53,11 +53,11 @@ impl Store {
     }
 }
 
-/// The offset below which nothing need be kept, if that is above the log start.
+/// The offset below which nothing need be kept, if that is above what the log start is or is going to be.
 fn start_wanted(partition: &Partition, limits: &PartitionLimits, now: TimestampMs) -> Option<Offset> {
     let by_age = limits.retention_ms.and_then(|age_ms| first_younger(partition, age_ms, now));
     let by_size = limits.retention_bytes.and_then(|bytes| first_within(partition, bytes));
-    by_age.max(by_size).filter(|&start| start > partition.log_start())
+    by_age.max(by_size).filter(|&start| start > partition.log_start_logged())
 }
 
 /// Behind the last of the oldest records that are all older than `age_ms`. Where none of them has a time, a segment is as old

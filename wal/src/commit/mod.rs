@@ -37,6 +37,8 @@ enum Phase {
     Closing,
     /// The last group was handed out.
     Closed,
+    /// Nothing more is written; what was is still to be synced.
+    Abandoned,
     Poisoned,
 }
 
@@ -121,9 +123,18 @@ impl GroupCommit {
         self.phase == Phase::Poisoned
     }
 
-    /// Whether, after [`Self::close`], nothing is left to be written or waited for.
+    /// Whether what waits cannot go before another file is ready.
+    #[must_use]
+    pub fn waits_for_file(&self) -> bool {
+        self.gather.front_bytes().is_some_and(|length| !self.files.has_room(length))
+    }
+
+    /// Whether, after [`Self::close`] or [`Self::abandon`], nothing is left to be written or waited for.
     #[must_use]
     pub fn is_drained(&self) -> bool {
+        if self.phase == Phase::Abandoned {
+            return self.window.is_empty();
+        }
         let last_group_done = self.phase == Phase::Closed || !self.files.has_room(BLOCK_BYTES);
         self.is_closing() && last_group_done && self.window.is_empty() && self.gather.front_bytes().is_none()
     }
@@ -243,6 +254,14 @@ impl GroupCommit {
         }
     }
 
+    /// Takes no further entries, and gives up those whose write has not begun. What is written is still made durable, but
+    /// nothing says that the log was closed in order.
+    pub fn abandon(&mut self) {
+        if self.phase != Phase::Poisoned {
+            self.phase = Phase::Abandoned;
+        }
+    }
+
     /// A file asked for by [`Self::poll_prepare`] is zero-written and durable, with its directory entry.
     ///
     /// # Panics
@@ -310,14 +329,14 @@ impl GroupCommit {
         let is_needed = match self.phase {
             Phase::Open => true,
             Phase::Closing => waiting_bytes.is_some(),
-            Phase::Closed | Phase::Poisoned => false,
+            Phase::Closed | Phase::Abandoned | Phase::Poisoned => false,
         };
         if is_needed { self.files.poll_prepare(waiting_bytes.unwrap_or(0)) } else { None }
     }
 
     /// The next write to begin, if there is one and K allows it. To be called until it gives none, after every event.
     pub fn poll_group(&mut self, now_ns: u64) -> Option<GroupWrite> {
-        if self.phase == Phase::Poisoned || self.window.is_full() {
+        if matches!(self.phase, Phase::Abandoned | Phase::Poisoned) || self.window.is_full() {
             return None;
         }
         if let Some(length) = self.gather.front_bytes() {
@@ -340,7 +359,7 @@ impl GroupCommit {
                 }
                 false
             }
-            Phase::Open | Phase::Closed | Phase::Poisoned => return None,
+            Phase::Open | Phase::Closed | Phase::Abandoned | Phase::Poisoned => return None,
         };
         self.idle_since_ns = None;
         if closed {
@@ -355,8 +374,9 @@ impl GroupCommit {
         if self.phase == Phase::Poisoned {
             return None;
         }
-        let closes = self.is_closing() && self.window.is_written() && self.gather.front_bytes().is_none();
-        self.window.poll_sync(now_ns, closes)
+        let is_last =
+            self.phase == Phase::Abandoned || self.is_closing() && self.gather.front_bytes().is_none();
+        self.window.poll_sync(now_ns, is_last && self.window.is_written())
     }
 
     /// Up to which group entries may be acknowledged that count once written, if that lies beyond the mark and has moved
@@ -413,7 +433,7 @@ impl GroupCommit {
     ) -> Result<Sequence, Refused> {
         match self.phase {
             Phase::Open => {}
-            Phase::Closing | Phase::Closed => return Err(Refused::Closed),
+            Phase::Closing | Phase::Closed | Phase::Abandoned => return Err(Refused::Closed),
             Phase::Poisoned => return Err(Refused::Poisoned),
         }
         let bytes_max = self.config.entry_bytes_max;

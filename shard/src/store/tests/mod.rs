@@ -6,6 +6,7 @@ mod history;
 mod node;
 mod replayed;
 mod scrub;
+mod shortage;
 mod times;
 mod upkeep;
 

@@ -211,6 +211,16 @@ impl Node {
         self.turn();
     }
 
+    /// The same, and nobody waits for it.
+    pub(super) fn let_go(&mut self, id: PartitionId, offset: Offset) {
+        self.store.move_log_start(id, offset, None).unwrap();
+        self.history.push(|model| {
+            let expected = model.entry(id).or_default();
+            expected.log_start = expected.log_start.max(offset);
+        });
+        self.turn();
+    }
+
     pub(super) fn remove(&mut self, id: PartitionId) {
         let mut effects: Effects<()> = Vec::new();
         self.store.remove(id, &mut effects);
@@ -471,6 +481,7 @@ impl Node {
             match result {
                 Ok(_) => self.history.handle_acknowledged(ticket.0 as usize),
                 Err(ErrorCode::NotLeader | ErrorCode::UnknownTopicOrPartition) => {}
+                Err(ErrorCode::DiskFull) if self.store.abandoned => {}
                 Err(code) => assert!(self.stopped.is_some(), "{code:?}"),
             }
         }
