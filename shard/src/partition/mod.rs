@@ -183,6 +183,11 @@ impl Partition {
         !self.gathering.is_empty()
     }
 
+    /// What it remembers of producers takes that much memory, about, in bytes.
+    pub fn producer_bytes(&self) -> usize {
+        self.producers.bytes() + self.producers_settled.bytes()
+    }
+
     /// Its idempotent producers.
     pub fn producers(&self) -> &ProducerTable {
         &self.producers

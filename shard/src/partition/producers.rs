@@ -11,6 +11,14 @@ use ringmain_wire::native::errors::ErrorCode;
 /// Batches remembered a producer: as many as a producer may have in flight (KIP-98).
 pub const BATCHES_REMEMBERED: usize = 5;
 
+/// Producers remembered a partition. Their state is in memory and goes into the log with every window, so there must be an
+/// end to it: of more, those are forgotten that have not appended for the longest. One of them that goes on appending is
+/// refused as unknown and needs a new id; only a first batch that it sends again then would land twice.
+pub const PRODUCERS_MAX: usize = 16_384;
+
+/// How many are forgotten at a time, so that looking for them costs little a batch.
+const FORGOTTEN_AT_ONCE: usize = PRODUCERS_MAX / 8;
+
 /// Producer state of one partition. It follows from the batches in the log and outlives their deletion.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProducerTable {
@@ -44,6 +52,12 @@ impl ProducerTable {
     /// Whether no producer is remembered.
     pub fn is_empty(&self) -> bool {
         self.producers.is_empty()
+    }
+
+    /// What it takes in memory, about, in bytes.
+    pub fn bytes(&self) -> usize {
+        let batches = BATCHES_REMEMBERED * size_of::<RememberedBatch>();
+        self.producers.len() * (size_of::<(ProducerId, ProducerState)>() + batches)
     }
 
     /// Judges a batch before it is appended. Batches without a producer are always in order.
@@ -96,6 +110,15 @@ impl ProducerTable {
             state.batches.pop_front();
         }
         state.batches.push_back(batch);
+        if self.producers.len() > PRODUCERS_MAX {
+            self.forget_idle();
+        }
+    }
+
+    fn forget_idle(&mut self) {
+        let mut ends: Vec<Offset> = self.producers.values().map(ProducerState::end).collect();
+        let (_, &mut newest_forgotten, _) = ends.select_nth_unstable(FORGOTTEN_AT_ONCE - 1);
+        self.producers.retain(|_, state| state.end() > newest_forgotten);
     }
 
     /// All of it, to be kept outside the log.
@@ -135,6 +158,11 @@ impl ProducerTable {
 }
 
 impl ProducerState {
+    /// Behind its last batch.
+    fn end(&self) -> Offset {
+        self.batches.back().map_or(Offset::ZERO, |batch| batch.next_offset)
+    }
+
     fn check(&self, header: &BatchHeader) -> SequenceCheck {
         let last = last_sequence(header);
         let repeated =
@@ -210,6 +238,27 @@ mod tests {
         table.record(&header(7, 1, 0, 1), Offset(200));
         assert_eq!(table.check(&header(7, 0, 2, 1)), SequenceCheck::Refused(ErrorCode::ProducerFenced));
         assert_eq!(table.check(&header(7, 1, 1, 1)), SequenceCheck::InOrder);
+    }
+
+    #[test]
+    fn of_too_many_those_are_forgotten_that_were_idle_for_the_longest() {
+        let mut table = ProducerTable::default();
+        let max = PRODUCERS_MAX as i64;
+        for place in 0..max {
+            table.record(&header(place, 0, 0, 1), Offset(place));
+        }
+        // The oldest goes on.
+        table.record(&header(0, 0, 1, 1), Offset(max));
+        assert_eq!(table.len(), PRODUCERS_MAX);
+        table.record(&header(max, 0, 0, 1), Offset(max + 1));
+        assert_eq!(table.len(), PRODUCERS_MAX + 1 - FORGOTTEN_AT_ONCE);
+        let check = |producer, sequence| table.check(&header(producer, 0, sequence, 1));
+        assert_eq!([check(0, 2), check(max, 1)], [SequenceCheck::InOrder; 2]);
+        let unknown = SequenceCheck::Refused(ErrorCode::UnknownProducer);
+        let last_forgotten = FORGOTTEN_AT_ONCE as i64;
+        assert_eq!([check(1, 1), check(last_forgotten, 1)], [unknown; 2]);
+        assert_eq!(check(last_forgotten + 1, 1), SequenceCheck::InOrder);
+        assert_eq!(ProducerTable::restored(table.snapshot()), table);
     }
 
     #[test]

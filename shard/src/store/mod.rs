@@ -210,6 +210,11 @@ impl Store {
             owner("log_groups", self.commit.gathered_bytes(), self.config.gathered_bytes_max),
             owner("segment_reads", self.reading.held_bytes(), self.reading.held_bytes_max()),
             owner("indexes", self.reading.index_bytes(), self.reading.index_bytes_max()),
+            MemoryOwner {
+                name: "producers",
+                bytes: self.partitions().map(Partition::producer_bytes).sum(),
+                bytes_max: None,
+            },
         ]
     }
 
