@@ -11,6 +11,8 @@ use super::{Slot, Ticket};
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     groups: VecDeque<PendingGroup>,
+    /// Entries of each slot in these groups: a partition without any is removed without looking for them.
+    left: Vec<u32>,
     /// What counts once written has been told of up to here.
     stored: Sequence,
 }
@@ -74,6 +76,10 @@ impl PendingKind {
 impl Pending {
     /// Adds an entry to group `sequence`, which is the newest or the one after.
     pub(super) fn push(&mut self, sequence: Sequence, slot: Slot, kind: PendingKind) {
+        if self.left.len() <= slot.0 {
+            self.left.resize(slot.0 + 1, 0);
+        }
+        self.left[slot.0] += 1;
         self.group(sequence).entries.push(PendingEntry { slot, cut: false, kind });
     }
 
@@ -119,7 +125,14 @@ impl Pending {
         if self.groups.front()?.sequence > mark {
             return None;
         }
-        self.groups.pop_front()
+        let group = self.groups.pop_front()?;
+        for Slot(slot) in group.entries.iter().map(|entry| entry.slot) {
+            // Of entries that set nothing off none is counted.
+            if let Some(left) = self.left.get_mut(slot) {
+                *left -= 1;
+            }
+        }
+        Some(group)
     }
 
     /// Takes out what counts now that everything up to group `stored` is written: of each batch the partition's slot, its
@@ -151,6 +164,9 @@ impl Pending {
     /// Cuts entries of `slot` that stand at or above `end` (all of them for `None`), and takes their tickets.
     pub(super) fn cut(&mut self, slot: Slot, end: Option<Offset>) -> Vec<Ticket> {
         let mut tickets = Vec::new();
+        if self.left.get(slot.0).is_none_or(|&left| left == 0) {
+            return tickets;
+        }
         let beyond = |kind: &PendingKind| match (end, kind) {
             (None, _) => true,
             (Some(end), PendingKind::Append { base_offset, .. }) => *base_offset >= end,
@@ -176,6 +192,7 @@ impl Pending {
 
     /// Takes out every ticket that still waits.
     pub(super) fn drain_tickets(&mut self) -> Vec<Ticket> {
+        self.left.clear();
         let entries =
             self.groups.drain(..).flat_map(|group| group.entries.into_iter().chain(group.duplicates));
         entries.filter(|entry| !entry.cut).filter_map(|entry| entry.kind.ticket()).collect()

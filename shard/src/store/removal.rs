@@ -20,7 +20,8 @@ pub(super) struct Removal {
     promised: VecDeque<(Sequence, Void)>,
     /// To be done, in order.
     steps: VecDeque<(Target, FileOperation)>,
-    /// Steps left by what they remove.
+    /// Steps left by what they remove, and one for each promise: with ten thousand partitions going, asking whether one of
+    /// them is must not look at all.
     left: BTreeMap<Target, usize>,
     under_way: Option<(Target, FileOperation)>,
     /// No descriptor was left: no step begins before.
@@ -49,9 +50,23 @@ pub(super) enum Void {
     LogFiles(Vec<String>),
 }
 
+impl Void {
+    /// What has to wait until it is gone. For a partition that includes its segments.
+    fn targets(&self) -> Vec<Target> {
+        match self {
+            Self::Segments(id, bases) => bases.iter().map(|&base| Target::Segment(*id, base)).collect(),
+            Self::Partition { id, .. } => vec![Target::Partition(*id)],
+            Self::LogFiles(_) => Vec::new(),
+        }
+    }
+}
+
 impl Removal {
     /// Void once group `sequence` is durable.
     pub(super) fn promise(&mut self, sequence: Sequence, void: Void) {
+        for target in void.targets() {
+            *self.left.entry(target).or_insert(0) += 1;
+        }
         let behind = self.promised.partition_point(|(promised, _)| *promised <= sequence);
         self.promised.insert(behind, (sequence, void));
     }
@@ -60,7 +75,9 @@ impl Removal {
     pub(super) fn handle_durable(&mut self, mark: Sequence) {
         while self.promised.front().is_some_and(|(sequence, _)| *sequence <= mark) {
             if let Some((_, void)) = self.promised.pop_front() {
+                let targets = void.targets();
                 self.remove(void);
+                targets.into_iter().for_each(|target| self.release(target));
             }
         }
     }
@@ -93,20 +110,12 @@ impl Removal {
 
     /// Whether files of this segment wait to be removed, durably void or not: nothing may be created in their place.
     pub(super) fn concerns_segment(&self, partition: PartitionId, base: Offset) -> bool {
-        self.concerns_partition(partition)
-            || self.left.contains_key(&Target::Segment(partition, base))
-            || self.promised.iter().any(|(_, void)| {
-                matches!(void, Void::Segments(id, bases) if *id == partition && bases.contains(&base))
-            })
+        self.concerns_partition(partition) || self.left.contains_key(&Target::Segment(partition, base))
     }
 
     /// Whether all of `partition` waits to be removed.
     pub(super) fn concerns_partition(&self, partition: PartitionId) -> bool {
         self.left.contains_key(&Target::Partition(partition))
-            || self
-                .promised
-                .iter()
-                .any(|(_, void)| matches!(void, Void::Partition { id, .. } if *id == partition))
     }
 
     /// When there is something to do although nothing happens.
@@ -149,12 +158,16 @@ impl Removal {
     /// The step under way has ended. Gives what it belonged to.
     pub(super) fn handle_step(&mut self) -> Target {
         let (target, _) = self.under_way.take().expect("a step was under way");
-        let left = self.left.get_mut(&target).expect("steps are counted");
+        self.release(target);
+        target
+    }
+
+    fn release(&mut self, target: Target) {
+        let left = self.left.get_mut(&target).expect("steps and promises are counted");
         *left -= 1;
         if *left == 0 {
             self.left.remove(&target);
         }
-        target
     }
 
     fn push_segments(&mut self, id: PartitionId, bases: &[Offset]) {
@@ -196,5 +209,39 @@ impl Store {
                            left there; move the directory out of the data directory before the next start";
             self.faults.push_back(StorageFault { partition, path, problem: problem.to_owned() });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_promised_is_concerned_until_its_last_step_has_ended() {
+        let (id, other) = (PartitionId::METADATA, PartitionId::default());
+        let mut removal = Removal::default();
+        removal.promise(Sequence(1), Void::Segments(other, vec![Offset(3)]));
+        removal.promise(Sequence(2), Void::Partition { id, segments: vec![Offset(7)], strays: Vec::new() });
+        let concerns = |removal: &Removal| {
+            let others = [3, 4].map(|base| removal.concerns_segment(other, Offset(base)));
+            (others, removal.concerns_partition(id))
+        };
+        assert_eq!(concerns(&removal), ([true, false], true));
+        let mut steps_left = Vec::new();
+        for mark in 1..=2 {
+            removal.handle_durable(Sequence(mark));
+            let mut steps = 0;
+            loop {
+                let mut effects: Effects<()> = Vec::new();
+                removal.poll(Mono(0), |_, _| false, &mut effects);
+                if effects.is_empty() {
+                    break;
+                }
+                removal.handle_step();
+                steps += 1;
+            }
+            steps_left.push((steps, concerns(&removal)));
+        }
+        assert_eq!(steps_left, [(2, ([false, false], true)), (3, ([false, false], false))]);
     }
 }
