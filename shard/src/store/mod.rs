@@ -424,7 +424,7 @@ impl Store {
                         self.commit.file_ready(file.number, file.bytes);
                         self.ready = true;
                     }
-                    Ok(None) => {}
+                    Ok(None) => self.note_full_disk(),
                     Err(error) => self.stop(&format!("preparing {path} failed: {error}"), effects),
                 }
             }
@@ -524,12 +524,13 @@ impl Store {
 
     /// Why no batch of `bytes` can be taken now. Memory never refuses a change of metadata: deleting topics gives it back.
     fn pressure(&self, id: PartitionId, bytes: usize) -> Option<ErrorCode> {
-        if self.preparation.is_disk_full() {
-            return Some(ErrorCode::DiskFull);
-        }
         let gathered = self.commit.gathered_bytes() + bytes;
         let file_bytes = self.config.commit.file_bytes;
         let is_metadata = id == PartitionId::METADATA;
+        // What is left of the file in use is for deletions, and for the entries that let files go.
+        if self.preparation.is_disk_full() && !(is_metadata && self.has_ready_room(gathered)) {
+            return Some(ErrorCode::DiskFull);
+        }
         // The rest of the log is for the entries that let files of it go; some of that, for changes of metadata.
         let files_kept = if is_metadata { 1 } else { 2 };
         let log_is_full = self.commit.spare_bytes() < gathered as u64 + files_kept * file_bytes;
@@ -544,6 +545,11 @@ impl Store {
             effects.push(Effect::File { token: StoreToken::SyncLog(sync.file).encode(), operation });
             self.counters.log_syncs += 1;
         }
+    }
+
+    /// Whether as many bytes fit the files that are there, and leave room for the entries that let files go.
+    fn has_ready_room(&self, bytes: usize) -> bool {
+        self.commit.ready_bytes() >= bytes as u64 + self.config.commit.first_file_bytes / 2
     }
 
     fn wake_watchers(&mut self, slot: Slot) {

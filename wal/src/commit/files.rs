@@ -68,6 +68,11 @@ impl LogFiles {
         self.room() + coming + allowed / self.file_bytes * self.file_bytes
     }
 
+    /// Bytes that groups can still take if no file is made any more.
+    pub(super) fn ready_bytes(&self) -> u64 {
+        self.room() + self.ahead.map_or(0, |file| file.bytes)
+    }
+
     /// The oldest file that holds a group at or after `needed`, or the file in use.
     pub(super) fn first_from(&self, needed: Sequence) -> u32 {
         // The last file that begins at or before it holds it; if none does, the oldest with a group is behind it.
@@ -175,7 +180,9 @@ mod tests {
         assert_eq!(files.place(Sequence(1), 4096), (0, 0));
         assert_eq!(files.poll_prepare(0), Some(PrepareFile { number: 1, bytes: 16384 }));
         assert!(files.has_room(4096) && !files.has_room(8192));
+        assert_eq!(files.ready_bytes(), 4096, "the next is being made");
         files.handle_ready(1, 16384);
+        assert_eq!(files.ready_bytes(), 4096 + 16384);
         assert_eq!(files.poll_prepare(0), None, "one is ready ahead");
         assert_eq!(files.place(Sequence(2), 8192), (1, 0), "rolls when it does not fit");
         assert_eq!(files.poll_prepare(0), Some(PrepareFile { number: 2, bytes: 16384 }));

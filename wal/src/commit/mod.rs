@@ -117,6 +117,13 @@ impl GroupCommit {
         self.files.spare_bytes()
     }
 
+    /// Bytes that groups can still take, waiting ones included, in files that are there: all that is left to them while
+    /// the disk has no room for another.
+    #[must_use]
+    pub fn ready_bytes(&self) -> u64 {
+        self.files.ready_bytes()
+    }
+
     /// Whether a write has failed; see [`Self::handle_failed`].
     #[must_use]
     pub fn is_poisoned(&self) -> bool {

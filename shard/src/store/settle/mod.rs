@@ -18,6 +18,7 @@ use ringmain_wire::ids::{Offset, PartitionId};
 
 use crate::effect::{Effect, Effects, FileId, FileOperation};
 use crate::event::{FileError, FileOutcome};
+use crate::partition::Partition;
 use crate::partition::tail::{LogPlace, TailBatch};
 use crate::time::{Mono, Now};
 
@@ -208,6 +209,20 @@ impl Store {
         !self.closing && (inherits || is_due)
     }
 
+    /// The disk has no room for the next log file. Where that costs less room than that file, all that log files hold is
+    /// settled, so that they go: deleting topics gives back what the log holds of them, too.
+    pub(super) fn note_full_disk(&mut self) {
+        let goes = self.commit.first_file_from(self.commit.mark().next()) > self.settling.floor_file;
+        if !self.preparation.is_disk_full() || !goes {
+            return;
+        }
+        let unsettled =
+            self.partitions().flat_map(Partition::unsettled).map(|batch| batch.bytes.len() as u64);
+        if unsettled.sum::<u64>() <= self.config.commit.file_bytes {
+            self.settling.note_refusal();
+        }
+    }
+
     /// Everything durable is to be settled. States are renewed that stand in the log before the last window; when records
     /// are refused, all of them, so that the whole log before this window can go.
     fn begin_window(&mut self) {
@@ -255,9 +270,15 @@ impl Store {
         let Some(first) = run.first() else {
             return self.log_state(id);
         };
-        let window = self.settling.window.as_mut().expect("partitions are looked at in a window");
         let charge: usize = run.iter().map(|batch| batch.charge).sum();
-        let may_carry = bytes < config.small_tail_bytes
+        let gathered = self.commit.gathered_bytes() + charge;
+        let has_ready_room = !self.preparation.is_disk_full() || self.has_ready_room(2 * gathered);
+        let config = &self.config.settle;
+        let here = resident(&mut self.residents, slot);
+        let partition = &mut here.partition;
+        let window = self.settling.window.as_mut().expect("partitions are looked at in a window");
+        let may_carry = has_ready_room
+            && bytes < config.small_tail_bytes
             && window.carried_bytes + charge <= config.carried_bytes_max
             && !partition.is_damaged()
             && run.last().is_some_and(|last| last.next_offset == partition.end());

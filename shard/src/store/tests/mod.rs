@@ -210,6 +210,58 @@ fn a_full_disk_holds_settling_up_and_loses_nothing() {
     node.check_at_rest();
 }
 
+/// Appends until there is no room on the disk for more, whatever is settled.
+fn fill_disk(node: &mut Node, id: PartitionId) {
+    let is_full = (0..1_000).any(|_| {
+        let is_refused = |node: &mut Node| node.produce(id, 2, 1_000) == Err(ErrorCode::DiskFull);
+        let was_refused = is_refused(node);
+        node.rest(if was_refused { 5 } else { 1 });
+        was_refused && is_refused(node)
+    });
+    assert!(is_full, "{:?}", node.store.counters());
+}
+
+#[test]
+fn a_full_disk_takes_changes_of_metadata_and_what_is_deleted_makes_room_again() {
+    let mut node = Node::new(settle_config(), 3);
+    let ids = [partition_id(0, 0), partition_id(1, 0)];
+    fill_partition(&mut node, ids[1], 1);
+    node.disk.bytes_max = 170_000;
+    fill_disk(&mut node, ids[0]);
+    assert_eq!(node.produce(PartitionId::METADATA, 1, 100), Ok(()));
+    node.rest(1);
+    let metadata = node.store.partition(PartitionId::METADATA).expect("it was created");
+    assert_eq!(metadata.high_watermark(), Offset(1), "the change waits for room");
+    node.check_crash();
+    node.remove(ids[0]);
+    node.rest(5);
+    assert_eq!(node.produce(ids[1], 2, 1_000), Ok(()), "{:?}", node.log_files());
+    node.rest(5);
+    node.check_at_rest();
+}
+
+#[test]
+fn changes_of_metadata_leave_room_in_the_log_of_a_full_disk() {
+    let mut node = Node::new(settle_config(), 4);
+    fill(&mut node, 1);
+    node.rest(1);
+    node.disk.bytes_max = 0;
+    fill_disk(&mut node, partition_id(0, 0));
+    let change = |node: &mut Node| {
+        let taken = node.produce(PartitionId::METADATA, 1, 100);
+        node.rest(1);
+        taken.is_ok()
+    };
+    let changes = (0..100).take_while(|_| change(&mut node)).count();
+    assert!((1..20).contains(&changes), "{changes}");
+    let groups = node.store.counters().groups;
+    node.remove(partition_id(0, 0));
+    node.rest(1);
+    assert_eq!(node.store.groups_in_flight(), 0);
+    assert!(node.store.counters().groups > groups, "there is no room to say that it is deleted");
+    node.check_crash();
+}
+
 type IsWanted = dyn Fn(FileToken, &FileOperation) -> bool;
 
 /// Lets the next operation that `is_wanted` find no descriptor, while records are appended. Gives the settled bytes of then.
