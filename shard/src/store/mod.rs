@@ -312,7 +312,7 @@ impl Store {
             Admission::Refused(code) => return ProduceOutcome::Refused(code),
         };
         if let Some(code) = self.pressure(id, batch.len()) {
-            if code == ErrorCode::OverBudget {
+            if !self.preparation.is_disk_full() {
                 self.settling.note_refusal();
             }
             return ProduceOutcome::Refused(code);
@@ -536,7 +536,9 @@ impl Store {
         let log_is_full = self.commit.spare_bytes() < gathered as u64 + files_kept * file_bytes;
         let held = self.tail_bytes + gathered;
         let memory_is_full = gathered > self.config.gathered_bytes_max || held > self.config.tail_bytes_max;
-        (log_is_full || memory_is_full && !is_metadata).then_some(ErrorCode::OverBudget)
+        // What settling would give back waits for room on the disk then.
+        let code = if self.settling.is_disk_full() { ErrorCode::DiskFull } else { ErrorCode::OverBudget };
+        (log_is_full || memory_is_full && !is_metadata).then_some(code)
     }
 
     fn sync_log<M>(&mut self, now: Now, effects: &mut Effects<M>) {

@@ -57,6 +57,8 @@ pub(super) struct Settling {
     paused_until: Option<Mono>,
     /// The disk was full, or no descriptor was left: no job begins before.
     retry_at: Option<Mono>,
+    /// The disk had no room for a segment; none was written since.
+    disk_full: bool,
     /// Something still rests on logs of former starts.
     inherits: bool,
     /// The oldest log file that was not promised to be removed.
@@ -95,6 +97,7 @@ impl Settling {
             bucket: Bucket::full(config.bytes_per_second, 4 * job::CHUNK_BYTES as u64),
             paused_until: None,
             retry_at: None,
+            disk_full: false,
             inherits: true,
             floor_file: 0,
             floor_logged: None,
@@ -109,6 +112,11 @@ impl Settling {
     /// Records were refused for want of memory or log.
     pub(super) fn note_refusal(&mut self) {
         self.refused_since = true;
+    }
+
+    /// Whether the disk had no room for a segment.
+    pub(super) fn is_disk_full(&self) -> bool {
+        self.disk_full
     }
 
     /// Whether a job is running that writes this segment of `partition`, or any of its segments.
@@ -194,6 +202,7 @@ impl Store {
             Ok(false) => {}
             Err(error) if error.is_shortage() => {
                 self.settling.retry_at = Some(now.mono + RETRY_AFTER);
+                self.settling.disk_full |= error == FileError::Full;
                 self.settling.queue.push_front(running.job.partition());
                 self.give_up_job(place, effects);
             }
@@ -385,6 +394,7 @@ impl Store {
     fn finish_job(&mut self, job: SettleJob, truncations: u64) {
         let id = job.partition();
         self.settling.unblock();
+        self.settling.disk_full = false;
         let Settled { extent, index } = job.finish();
         let Some(&slot) = self.slots.get(&id) else { return };
         let here = resident(&mut self.residents, slot);
