@@ -66,14 +66,13 @@ impl IndexFiles {
     }
 
     /// Lets a read wait for the index of its segment.
-    pub(super) fn await_index<M>(&mut self, id: JobId, request: ReadRequest, effects: &mut Effects<M>) {
+    pub(super) fn await_index(&mut self, id: JobId, request: ReadRequest) {
         let segment = request.segment();
         let (_, waiting) = self.waiting.entry(segment).or_insert_with(|| {
             self.queue.push_back(segment);
             (request.extent, Vec::new())
         });
         waiting.push((id, request));
-        self.start_queued(effects);
     }
 
     /// A step of a load ended.
@@ -123,7 +122,8 @@ impl IndexFiles {
         waiting.flat_map(|(_, waiting)| waiting.into_iter().map(|(_, request)| request)).collect()
     }
 
-    fn start_queued<M>(&mut self, effects: &mut Effects<M>) {
+    /// Begins the loads that there is room for.
+    pub(super) fn start_queued<M>(&mut self, effects: &mut Effects<M>) {
         while self.under_way.len() < LOADS_MAX {
             // One of a segment at a time: a void one may still be under way.
             let is_free = |segment: &SegmentId| self.under_way.values().all(|load| load.segment != *segment);

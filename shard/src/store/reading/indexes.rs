@@ -58,7 +58,7 @@ impl Indexes {
     pub(super) fn handle_written(&mut self, segment: SegmentId) {
         let Known { learned, .. } = self.take(segment);
         if !learned.entries().is_empty() {
-            self.put(segment, Known { learned, was_looked_for: true, ..Known::default() });
+            self.put(segment, Known { learned, ..Known::default() });
         }
     }
 
@@ -100,6 +100,11 @@ impl Known {
     /// Whether an index file would tell more than all of this.
     pub(super) fn is_worth_looking_for(&self) -> bool {
         !self.was_looked_for && self.learned.entries().is_empty() && self.scanned_bytes == 0
+    }
+
+    /// Whether its index file may know a way past damage that a scan has met.
+    pub(super) fn may_lead_past_damage(&self) -> bool {
+        !self.was_looked_for
     }
 
     /// The last batch known that does not begin behind `offset`: where to start reading to come there. `None` is the

@@ -24,6 +24,8 @@ pub(super) struct Job {
     pub(super) is_sequential: bool,
     /// Whether it has asked for a piece of the file.
     has_read: bool,
+    /// Whether its segment's index file was looked for on its behalf.
+    pub(super) was_index_sought: bool,
 }
 
 /// What comes next.
@@ -74,12 +76,12 @@ impl Job {
         };
         let start = Window::at(0, request.extent.base);
         let window = entry.map_or(start, |entry| Window::at(entry.position, entry.base));
-        Self { request, window, stream: None, is_sequential: false, has_read: false }
+        Self { request, window, stream: None, is_sequential: false, has_read: false, was_index_sought: false }
     }
 
     /// A read that goes on where one before it ended.
     pub(super) fn continuing(request: ReadRequest, window: Window, stream: Option<StreamId>) -> Self {
-        Self { request, window, stream, is_sequential: true, has_read: false }
+        Self { request, window, stream, is_sequential: true, has_read: false, was_index_sought: false }
     }
 
     /// Looks through its window. What is proved on the way, `known` takes note of.

@@ -132,17 +132,23 @@ impl Reading {
             let needs_index = request.needs_index() && known.is_worth_looking_for();
             self.indexes.put(request.segment(), known);
             if needs_index {
-                self.index_files.await_index(id, request, effects);
+                self.index_files.await_index(id, request);
             } else {
-                self.begin(id, request);
+                self.begin(id, request, false);
             }
         }
+        self.start_queued(effects);
+    }
+
+    fn start_queued<M>(&mut self, effects: &mut Effects<M>) {
+        self.index_files.start_queued(effects);
         self.operations.start_queued(effects);
     }
 
-    fn begin(&mut self, id: JobId, request: ReadRequest) {
+    fn begin(&mut self, id: JobId, request: ReadRequest, was_index_sought: bool) {
         let known = self.indexes.take(request.segment());
-        let job = Job::new(request, &known);
+        let mut job = Job::new(request, &known);
+        job.was_index_sought = was_index_sought;
         self.indexes.put(job.request.segment(), known);
         self.run(id, job, Turn::Last);
     }
@@ -158,7 +164,7 @@ impl Reading {
             if let Some(loaded) = self.index_files.handle(number, result, effects) {
                 self.index_loaded(loaded);
             }
-            self.operations.start_queued(effects);
+            self.start_queued(effects);
             return;
         }
         for Finished { piece, result } in self.operations.handle(token, result, effects) {
@@ -167,7 +173,7 @@ impl Reading {
                 Owner::Stream(id) => self.stream_read(id, result),
             }
         }
-        self.operations.start_queued(effects);
+        self.start_queued(effects);
     }
 
     /// The reads go on that waited for an index file.
@@ -179,7 +185,7 @@ impl Reading {
         }
         self.indexes.handle_looked_for(segment, index);
         for (id, request) in waiting {
-            self.begin(id, request);
+            self.begin(id, request, true);
         }
     }
 
@@ -283,8 +289,16 @@ impl Reading {
         let segment = job.request.segment();
         let mut known = self.indexes.take(segment);
         let step = job.step(&mut known, self.config.batch_bytes_max);
+        let may_lead_past_damage = !job.was_index_sought && known.may_lead_past_damage();
         self.indexes.put(segment, known);
         match (step, job.stream) {
+            // Small segments, and those that a scan knows to some place, are read without their index file.
+            (Step::Done(Err(ReadError::Damaged { .. })), stream) if may_lead_past_damage => {
+                if let Some(stream) = stream {
+                    self.streams.remove(stream);
+                }
+                self.index_files.await_index(id, job.request);
+            }
             (Step::Done(result), _) => self.finish(job, result),
             (Step::Read { needed_bytes }, Some(stream)) => {
                 self.wait_for_stream(id, job.request, stream, needed_bytes);

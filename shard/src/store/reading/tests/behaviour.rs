@@ -193,6 +193,31 @@ fn an_index_file_written_late_spares_the_scans_from_then_on() {
 }
 
 #[test]
+fn an_index_file_leads_past_damage_that_a_scan_has_met() {
+    // Small enough to be read without an index file otherwise.
+    let sample = Sample::uniform(200, 1_000);
+    let mut index = IndexBuilder::new();
+    (0..200).for_each(|place| index.append(&sample.header(place), sample.position(place) as u64));
+    let SegmentExtent { bytes: segment_bytes, end, max_timestamp, .. } = sample.extent;
+    let footer = IndexFooter { segment_bytes, end, max_timestamp, segment_crc: 0 };
+    let mut disk = disk(&[&sample], |_| {});
+    disk.files.insert(index_file_name(sample.partition, sample.extent.base), index.index().encode(footer));
+    disk.files.get_mut(&sample.path()).unwrap()[sample.position(20) + 100] ^= 1;
+    for _ in 0..2 {
+        disk.start(sample.fetch(150, 1));
+        assert_eq!(batches(disk.result()), sample.batches[150]);
+        for offset in [20, 30] {
+            disk.start(sample.fetch(offset, 1));
+            let Err(ReadError::Damaged { position, .. }) = disk.result() else {
+                panic!("{offset} is served")
+            };
+            assert_eq!(position, sample.position(20) as u64);
+        }
+    }
+    assert_eq!(disk.reading.indexes_loaded(), 1);
+}
+
+#[test]
 fn a_read_that_waits_for_an_index_is_told_when_its_segment_goes() {
     let sample = Sample::uniform(3_000, 1_000);
     let mut disk = disk(&[&sample], |_| {});
