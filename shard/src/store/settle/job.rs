@@ -185,6 +185,11 @@ impl SettleJob {
         Ok(self.step == Step::Done)
     }
 
+    /// Whether it is reading what its segment holds, and has changed nothing yet.
+    pub fn is_reading(&self) -> bool {
+        self.step == Step::ReadFront
+    }
+
     /// Whether its file is open, after a failure.
     pub fn is_open(&self) -> bool {
         !matches!(self.step, Step::CreateDirectory | Step::SyncParent | Step::Open | Step::Done)

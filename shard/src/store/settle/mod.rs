@@ -206,6 +206,20 @@ impl Store {
                 self.settling.queue.push_front(running.job.partition());
                 self.give_up_job(place, effects);
             }
+            // What was settled is not served from there; what is in memory goes into another segment.
+            Err(error) if running.job.is_reading() => {
+                let id = running.job.partition();
+                self.settling.queue.push_front(id);
+                self.give_up_job(place, effects);
+                if !is_stale {
+                    self.close_open_segment(id);
+                }
+                self.note_fault(
+                    id,
+                    path,
+                    format!("its last block cannot be read: {error}; it grows no more"),
+                );
+            }
             Err(error) => return Err(format!("settling into {path} failed: {error}")),
         }
         Ok(())
@@ -300,12 +314,11 @@ impl Store {
             let is_full = open.bytes + first.bytes.len() as u64 > here.limits.segment_bytes;
             let is_old = u64::try_from(age_ms).is_ok_and(|age_ms| age_ms > here.limits.segment_ms);
             if is_full || is_old || open.end != first.base_offset {
-                let closed = open.base;
-                partition.close_segment();
-                here.open_index = None;
-                self.upkeep.want(id, closed);
+                self.close_open_segment(id);
             }
         }
+        let here = resident(&mut self.residents, slot);
+        let partition = &here.partition;
         let open = partition.segments().open().copied().zip(here.open_index.clone());
         let free = self.settling.jobs.iter().position(Option::is_none).expect("asked only with room");
         let file = FileId(FILES_FROM + u32::try_from(free).expect("jobs are few"));
@@ -321,6 +334,18 @@ impl Store {
         let truncations = here.partition.truncations();
         self.settling.jobs[free] = Some(Running { job, truncations, step_under_way: false });
         Ok(())
+    }
+
+    /// Nothing more is appended to the segment that is open, if there is one.
+    fn close_open_segment(&mut self, id: PartitionId) {
+        let Some(&slot) = self.slots.get(&id) else { return };
+        let here = resident(&mut self.residents, slot);
+        if let Some(open) = here.partition.segments().open() {
+            let closed = open.base;
+            here.partition.close_segment();
+            here.open_index = None;
+            self.upkeep.want(id, closed);
+        }
     }
 
     /// Puts a whole tail into the log again, behind a state of what is before it.
