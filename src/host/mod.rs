@@ -178,6 +178,11 @@ impl ShardHost {
         &self.store
     }
 
+    /// Faults of the disk met since the start: damage found, reads that failed.
+    pub fn storage_faults(&self) -> u64 {
+        self.faults.met()
+    }
+
     /// Its topics.
     pub fn catalog(&self) -> &Catalog {
         &self.catalog

@@ -54,6 +54,8 @@ pub(super) struct Shard {
     pub(super) mail: Vec<VecDeque<Mail>>,
     pub(super) files: BTreeMap<FileId, Inode>,
     pub(super) inspections: BTreeMap<InspectionKind, Inspection>,
+    /// By kind of inspection under way: bytes of the segment that had rotted when it began.
+    pub(super) rotten: BTreeMap<InspectionKind, Vec<u64>>,
     pub(super) connections: BTreeMap<ConnectionId, u64>,
     /// By slot: the generation that the next connection there gets.
     generations: Vec<u32>,
@@ -79,6 +81,7 @@ impl Shard {
             mail: (0..shards).map(|_| VecDeque::new()).collect(),
             files: BTreeMap::new(),
             inspections: BTreeMap::new(),
+            rotten: BTreeMap::new(),
             connections: BTreeMap::new(),
             generations: Vec::new(),
             free: Vec::new(),
@@ -180,7 +183,7 @@ impl World {
         }
         self.node.shard(index).host.finish_turn(now, &mut effects);
         self.note("turn", [u64::from(index), told, effects.len() as u64]);
-        self.hear_of_truncations(index, &before_cuts);
+        self.hear_of_truncations(index, &before_cuts)?;
         self.check_shard(index, &effects)?;
         self.start_effects(index, effects)?;
         if self.node.is_up(start) {

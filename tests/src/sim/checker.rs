@@ -158,6 +158,23 @@ impl Checker {
         Ok(())
     }
 
+    /// A producer was told that the partition is damaged.
+    pub(super) fn handle_refused_as_damaged(&mut self, tag: RecordTag) -> Checked {
+        let partition = self.records[tag.0 as usize].intent.partition;
+        ensure!(
+            self.is_damaged(partition),
+            "I14",
+            "record {} for {partition} was refused as if that were damaged",
+            tag.0
+        );
+        Ok(())
+    }
+
+    /// Whether a start has ever called a partition damaged.
+    pub(super) fn is_damaged(&self, partition: PartitionId) -> bool {
+        self.histories.get(&partition).is_some_and(|history| history.damaged)
+    }
+
     /// A consumer was given a record.
     pub(super) fn handle_consumed(
         &mut self,

@@ -50,6 +50,8 @@ pub(super) struct SimProducer {
 pub(super) struct Reading {
     pub(super) partition: PartitionId,
     pub(super) next: Offset,
+    /// When it began to.
+    pub(super) since: u64,
 }
 
 /// What it asked.
@@ -257,7 +259,13 @@ impl World {
                 let code = error.code();
                 match (error, code) {
                     (ClientError::OrderBroken | ClientError::TimedOut { .. }, _) => Ok(()),
-                    (_, ErrorCode::UnknownTopicOrPartition | ErrorCode::PartitionDamaged) => Ok(()),
+                    (_, ErrorCode::UnknownTopicOrPartition) => Ok(()),
+                    (_, ErrorCode::PartitionDamaged) => {
+                        let records = &delivery.records;
+                        records
+                            .iter()
+                            .try_for_each(|record| self.checker.handle_refused_as_damaged(record.tag))
+                    }
                     (_, ErrorCode::OutOfOrderSequence | ErrorCode::UnknownProducer) => {
                         let records = &delivery.records;
                         records.iter().try_for_each(|record| self.checker.handle_sequence_refused(record.tag))
@@ -293,11 +301,17 @@ impl World {
                 Ok(())
             }
             Fetched::Failed { topic, partition, error } => {
-                self.clients[index].reading.remove(&(topic, partition));
+                let reading = self.clients[index].reading.remove(&(Arc::clone(&topic), partition));
                 match error.code() {
-                    ErrorCode::OffsetOutOfRange
-                    | ErrorCode::UnknownTopicOrPartition
-                    | ErrorCode::PartitionDamaged => Ok(()),
+                    ErrorCode::OffsetOutOfRange | ErrorCode::UnknownTopicOrPartition => Ok(()),
+                    ErrorCode::PartitionDamaged => {
+                        let goes_on =
+                            reading.map(|reading| self.judge_refusal(index, reading)).transpose()?;
+                        if let Some(offset) = goes_on.flatten() {
+                            self.read_from(index, &topic, partition, offset);
+                        }
+                        Ok(())
+                    }
                     _ => {
                         let what = format!("a consumer failed: {error}");
                         Err(Violation { invariant: "I8", what })

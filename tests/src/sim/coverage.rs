@@ -86,6 +86,26 @@ counters! {
     rot = "rot reported",
     /// Bits flipped.
     flips = "bits flipped",
+    /// Bits flipped in batches of segments.
+    segment_flips = "bit flipped in a segment",
+    /// Bits flipped in index files.
+    index_flips = "bit flipped in an index file",
+    /// Reads refused because of a bit flipped in a segment.
+    rot_refusals = "read refused for rot",
+    /// Inspections that found rot.
+    rot_inspected = "rot found by an inspection",
+    /// Index files with a flipped bit that were made again.
+    indexes_mended = "rotten index file made again",
+    /// Reads of segments that failed.
+    segment_reads_failed = "read of a segment failed",
+    /// Reads of index files that failed.
+    index_reads_failed = "read of an index file failed",
+    /// Reads refused because the disk failed.
+    failure_refusals = "read refused for a failing disk",
+    /// Inspections that ended because the disk failed.
+    inspections_failed = "inspection ended by a failing disk",
+    /// Starts that ended because the disk failed.
+    boots_failed = "start ended by a failing disk",
     /// Flips within a group that was durable for certain.
     rot_expected = "bit flipped below a mark",
     /// Stops because the disk failed.

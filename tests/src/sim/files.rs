@@ -125,8 +125,9 @@ impl World {
                 let finished = self.disk.finish_write(write);
                 finished.map_err(broken)?.map(|()| FileOutcome::Done)
             }
-            Work::Read(_) if is_active && self.random.disk.chance(self.disk.read_errors) => {
-                self.node.disk_failed = true;
+            Work::Read(read) if is_active && self.random.disk.chance(self.disk.read_errors) => {
+                let path = self.disk.name_of_read(&read).to_owned();
+                self.note_read_failed(&path);
                 failed
             }
             Work::Read(read) => {

@@ -2,7 +2,7 @@
 
 use ringmain_shard::effect::{FileId, FileToken};
 use ringmain_shard::event::{FileError, FileOutcome};
-use ringmain_shard::inspection::{Inspection, InspectionKind, InspectionRequest, Unsound};
+use ringmain_shard::inspection::{Inspection, InspectionKind, InspectionRequest};
 
 use super::carrier::Arrival;
 use super::checker::Violation;
@@ -27,6 +27,7 @@ impl World {
     /// A shard wants a segment inspected.
     pub(super) fn start_inspection(&mut self, shard: u16, request: InspectionRequest) -> Step {
         let kind = request.kind;
+        self.note_rotten(shard, &request);
         let inspection = Inspection::new(request, FileId(FILES | kind as u32));
         if self.node.shard(shard).inspections.insert(kind, inspection).is_some() {
             let what = format!("shard {shard} wants two inspections of one kind at a time");
@@ -55,20 +56,7 @@ impl World {
         }
         let Some(inspection) = inspections.remove(&kind) else { return Ok(()) };
         let inspected = inspection.finish();
-        match &inspected.result {
-            Err(Unsound::Damaged { position, reason }) => {
-                let request = inspected.request;
-                let what =
-                    format!("{request} is called damaged at byte {position} where nothing rotted: {reason}");
-                return Err(Violation { invariant: "I14", what });
-            }
-            Err(Unsound::Changed { .. }) => {
-                let what = format!("{} is called changed where nothing rotted", inspected.request);
-                return Err(Violation { invariant: "I14", what });
-            }
-            Err(Unsound::Cancelled) => self.met.inspections_cancelled += 1,
-            _ => {}
-        }
+        self.judge_inspected(shard, &inspected.request, &inspected.result)?;
         self.arrived(shard, Arrival::Inspected { inspected });
         Ok(())
     }

@@ -4,7 +4,7 @@
 //! A seed decides everything: what clients and operators want, when things happen, which faults there are. The product's
 //! logic runs as it is; what the ring does in production a `World` does here. Checkers are told what is observed and
 //! judge it without knowing the workload. Reading order: `plan` (what a seed may do), `world` (the loop), `node` (starts
-//! and ends), `carrier` (a shard's turn), `network`, `disk`, `client`, `wishes`, `operator`, `checker`.
+//! and ends), `carrier` (a shard's turn), `network`, `disk`, `rot`, `client`, `wishes`, `operator`, `checker`.
 
 mod carrier;
 mod checker;
@@ -23,6 +23,7 @@ mod plan;
 mod queue;
 mod random;
 mod records;
+mod rot;
 mod stored;
 mod trace;
 mod wishes;

@@ -140,6 +140,9 @@ impl World {
         if self.plan.rot && active && self.node.starts > 0 {
             self.flip_bits();
         }
+        if self.plan.segment_rot && active && self.node.starts > 0 && self.random.disk.chance(500) {
+            self.flip_in_segments();
+        }
         let vary = self.plan.shards_vary && self.random.process.chance(600);
         let before = self.node.shards_before.unwrap_or(SHARDS);
         let shards = if vary { self.random.process.between(1, 3) as u16 } else { before };
@@ -178,17 +181,22 @@ impl World {
     /// What a look through the directory tells before the start: where nothing rotted, nothing is damaged but what a loss of
     /// power leaves of a copy that was being written.
     fn verify(&mut self) -> Step {
-        if self.node.flipped || self.disk.read_errors > 0 {
+        self.rot.forget_told();
+        if self.node.flipped || self.has_metadata_rotted() {
             return Ok(());
         }
+        let read_errors = core::mem::take(&mut self.disk.read_errors);
         let mut directory = SimDirectory::new(&mut self.disk, &mut self.random.disk, None, 0);
         let mut damage = None;
         let verified = verify(&mut directory, &mut |finding| {
-            if finding.kind.is_damage() && finding.kind != FindingKind::CopyDamaged {
+            if finding.kind == FindingKind::SegmentDamaged && self.rot.has_hit_file(&finding.path) {
+                self.rot.handle_told(&finding.path);
+            } else if finding.kind.is_damage() && finding.kind != FindingKind::CopyDamaged {
                 damage.get_or_insert(finding);
             }
             Ok(())
         });
+        self.disk.read_errors = read_errors;
         match damage {
             None if verified.is_ok() => Ok(()),
             damage => {
@@ -206,8 +214,11 @@ impl World {
                     self.lose_power();
                 }
             }
-            Some(Trouble::Failed | Trouble::Full) => {}
-            None if self.node.flipped && matches!(error, BootError::MetadataDamaged) => {
+            Some(Trouble::Failed) => self.met.boots_failed += 1,
+            Some(Trouble::Full) => {}
+            None if self.node.flipped && matches!(error, BootError::MetadataDamaged)
+                || self.has_metadata_rotted() && matches!(error, BootError::MetadataSegment(_)) =>
+            {
                 self.met.rot += 1;
                 self.node.given_up = true;
                 return Ok(());
@@ -250,6 +261,9 @@ impl World {
         self.node.recovered.clear();
         for partition in booted.partitions.iter().flatten() {
             self.node.recovered.push((partition.id(), partition.end().get()));
+            if !self.node.flipped && !self.has_metadata_rotted() {
+                self.check_rot_told(partition)?;
+            }
             match stored::batches(&self.disk, partition, partition.high_watermark()) {
                 Ok(stored) => self.checker.check_contents(partition, &stored, true, rot_reported)?,
                 Err(_) if partition.is_damaged() && rot_reported => self.checker.handle_unreadable(partition),
@@ -266,6 +280,7 @@ impl World {
         self.node.disk_failed = false;
         self.node.stopping = false;
         self.node.truncating = None;
+        self.rot.handle_started();
         self.make_shards(booted, epoch, shards);
         for shard in 0..shards {
             self.wake_shard(shard);
@@ -479,7 +494,7 @@ impl World {
         let before = LogImage::of(&self.disk, self.node.salt);
         let mut hit = Vec::new();
         for _ in 0..self.random.disk.between(1, 3) {
-            if let Some((path, position)) = self.disk.flip(&mut self.random.disk) {
+            if let Some((path, position)) = self.disk.flip_in_log(&mut self.random.disk) {
                 self.note("bit flips", [position, 0, 0]);
                 self.met.flips += 1;
                 self.node.flipped = true;

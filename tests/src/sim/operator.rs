@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use ringmain_client::core::RecordTag;
 use ringmain_shard::effect::Effects;
 use ringmain_wire::ids::{Offset, PartitionId};
+use ringmain_wire::native::errors::ErrorCode;
 
 use super::MILLISECOND;
 use super::checker::Violation;
@@ -114,16 +115,25 @@ impl World {
     }
 
     /// Cuts that took a while.
-    pub(super) fn hear_of_truncations(&mut self, shard: u16, before: &BTreeMap<PartitionId, Contents>) {
+    pub(super) fn hear_of_truncations(
+        &mut self,
+        shard: u16,
+        before: &BTreeMap<PartitionId, Contents>,
+    ) -> Step {
         while let Some((id, cut)) = self.node.shard(shard).host.poll_truncated() {
             let wanted = &mut self.node.shard(shard).cuts_wanted;
             if let Some(place) = wanted.iter().position(|wanted| *wanted == id) {
                 wanted.remove(place);
             }
-            if let Ok(cut) = cut {
-                self.truncated(shard, id, cut, true, before.get(&id).cloned().unwrap_or_default());
+            match cut {
+                Ok(cut) => {
+                    self.truncated(shard, id, cut, true, before.get(&id).cloned().unwrap_or_default());
+                }
+                Err(ErrorCode::PartitionDamaged) => self.judge_truncation_refused(id)?,
+                Err(_) => {}
             }
         }
+        Ok(())
     }
 
     /// Everything that a partition holds, shown or about to be.

@@ -38,6 +38,10 @@ pub(super) struct Plan {
     pub(super) shortages: u64,
     /// Bits rot while the node is down. Loss is allowed then, but has to be reported.
     pub(super) rot: bool,
+    /// Bits of segments and index files rot. What was not hit is served all the same.
+    pub(super) segment_rot: bool,
+    /// Per thousand reads of segments and index files that fail, and succeed when they are done again.
+    pub(super) read_errors: u64,
     /// Longest ordinary disk operation.
     pub(super) disk_latency_max: u64,
     /// Per thousand disk operations that take much longer.
@@ -108,6 +112,7 @@ impl Plan {
             (from, from + random.between(20, 400) * MILLISECOND)
         });
         let is_tight = random.chance(80);
+        let rot = random.chance(120);
         let wish_gap = *random.pick(&[MILLISECOND, 3 * MILLISECOND, 8 * MILLISECOND, 25 * MILLISECOND]);
         Self {
             active,
@@ -121,7 +126,7 @@ impl Plan {
             disk_errors: if random.chance(150) { random.between(1, 8) } else { 0 },
             write_back_errors: if random.chance(150) { 500 } else { 0 },
             disk_full,
-            rot: random.chance(120),
+            rot,
             disk_latency_max: *random.pick(&[300 * MICROSECOND, MILLISECOND, 5 * MILLISECOND]),
             disk_spikes: if random.chance(300) { 20 } else { 0 },
             pauses: random.chance(200),
@@ -142,6 +147,9 @@ impl Plan {
             groups_in_flight_max: random.between(1, 4) as usize,
             lent_bytes_max: *random.pick(&[1, 16 << 10, 64 << 10, LENT_BYTES_MAX_DEFAULT]),
             shortages: if random.chance(200) { random.between(5, 100) } else { 0 },
+            // What rots in logs may take more than can be told apart from this.
+            segment_rot: random.chance(150) && !rot,
+            read_errors: if random.chance(150) { random.between(20, 400) } else { 0 },
         }
     }
 

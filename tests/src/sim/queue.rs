@@ -32,6 +32,8 @@ pub(super) enum Happening {
     Pause,
     /// The wall clock jumps.
     ClockJump,
+    /// Bits of segments rot.
+    Rot,
     /// An operator cuts or drops records.
     Operate,
     /// Faults end.

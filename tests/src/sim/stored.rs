@@ -1,5 +1,5 @@
-//! All shown batches of a partition as an observer reads them: from the segments that it names on the disk, and from
-//! its memory.
+//! All shown batches of a partition as an observer sees them: as they were written to the segments that it names on the
+//! disk, whatever has rotted since, and in its memory.
 
 use bytes::Bytes;
 use ringmain_shard::partition::Partition;
@@ -17,8 +17,7 @@ pub(super) fn batches(disk: &Disk, partition: &Partition, end: Offset) -> Result
         let path = segment_file_name(partition.id(), extent.base);
         let bad = |what: String| Violation { invariant: "I8", what: format!("{path} {what}") };
         let Some(inode) = disk.find(&path) else { return Err(bad("is gone".to_owned())) };
-        let mut bytes = vec![0; disk.file_bytes(inode) as usize];
-        disk.read(inode, 0, &mut bytes);
+        let mut bytes = disk.written(inode);
         bytes.truncate(extent.bytes as usize);
         let bytes = Bytes::from(bytes);
         let (mut position, mut next) = (0, extent.base);

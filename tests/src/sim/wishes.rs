@@ -147,10 +147,11 @@ impl World {
     }
 
     pub(super) fn read_from(&mut self, index: usize, name: &str, partition: PartitionIndex, offset: Offset) {
+        let since = self.now;
         let client = &mut self.clients[index];
         let Ok(Some(topic)) = client.core.topic(name) else { return };
         if client.core.assign(client.consumer, &topic, partition, offset).is_ok() {
-            let reading = Reading { partition: PartitionId::new(topic.id, partition), next: offset };
+            let reading = Reading { partition: PartitionId::new(topic.id, partition), next: offset, since };
             client.reading.insert((Arc::clone(&topic.name), partition), reading);
         }
     }

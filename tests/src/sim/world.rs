@@ -14,6 +14,7 @@ use super::node::Node;
 use super::plan::Plan;
 use super::queue::{Happening, Queue};
 use super::random::Streams;
+use super::rot::Rot;
 use super::trace::Trace;
 use super::{MILLISECOND, SECOND};
 
@@ -52,6 +53,7 @@ pub(super) struct World {
     pub(super) links_made: u64,
     pub(super) clients: Vec<SimClient>,
     pub(super) checker: Checker,
+    pub(super) rot: Rot,
     pub(super) met: Coverage,
     /// Added to the wall clock, in milliseconds.
     pub(super) wall_offset: i64,
@@ -65,13 +67,15 @@ impl World {
     pub(super) fn new(seed: u64) -> Self {
         let mut random = Streams::new(seed);
         let plan = Plan::draw(&mut random.process);
+        let mut disk = Disk::default();
+        disk.read_errors = plan.read_errors;
         let clients = (0..CLIENTS).map(|index| SimClient::new(index, random.workload.number())).collect();
         Self {
             now: 0,
             phase: Phase::Active,
             random,
             plan,
-            disk: Disk::default(),
+            disk,
             disk_work: BTreeMap::new(),
             disk_work_started: 0,
             node: Node::default(),
@@ -79,6 +83,7 @@ impl World {
             links_made: 0,
             clients,
             checker: Checker::new(),
+            rot: Rot::default(),
             met: Coverage::default(),
             wall_offset: 0,
             queue: Queue::default(),
@@ -142,6 +147,9 @@ impl World {
         if self.plan.pauses {
             self.after(30 * MILLISECOND, Happening::Pause);
         }
+        if self.plan.segment_rot {
+            self.after(40 * MILLISECOND, Happening::Rot);
+        }
         if self.plan.clock_jumps {
             self.after(50 * MILLISECOND, Happening::ClockJump);
         }
@@ -188,6 +196,10 @@ impl World {
                 self.clock_jump();
                 Ok(())
             }
+            Happening::Rot => {
+                self.rot();
+                Ok(())
+            }
             Happening::Operate => self.operate(),
             Happening::Heal => self.heal(),
             Happening::CheckHealed => self.check_healed(),
@@ -211,6 +223,7 @@ impl World {
         self.note("faults end", [0; 3]);
         self.phase = Phase::Healing { until: self.now + 60 * SECOND };
         self.disk.full = false;
+        self.disk.read_errors = 0;
         self.node.heal();
         for client in 0..self.clients.len() {
             self.clients[client].heal(self.now);

@@ -1,6 +1,7 @@
 //! What one file holds: as the next read sees it, and as it is on stable storage.
 
 use super::SECTOR_BYTES;
+use super::rot::Rot;
 use crate::sim::random::Random;
 
 /// The contents of a file. What is durable is never longer than what is cached.
@@ -17,6 +18,7 @@ pub(super) struct Contents {
     emptied: Option<Vec<u8>>,
     /// How often it was emptied.
     emptied_count: u64,
+    rot: Rot,
 }
 
 /// What a sync that is started makes durable.
@@ -57,6 +59,7 @@ impl Contents {
             self.cached.resize(end, 0);
             self.dirty.resize(end.div_ceil(SECTOR_BYTES), false);
         }
+        self.rot.handle_put(position, &self.cached[position..end], bytes);
         self.cached[position..end].copy_from_slice(bytes);
         self.dirty[position / SECTOR_BYTES..end.div_ceil(SECTOR_BYTES)].fill(true);
     }
@@ -90,6 +93,7 @@ impl Contents {
     /// Nothing is in it any more.
     pub(super) fn empty(&mut self) {
         let durable = core::mem::take(&mut self.durable);
+        self.rot.empty(self.emptied.is_none());
         self.emptied.get_or_insert(durable);
         self.emptied_count += 1;
         self.cached.clear();
@@ -101,6 +105,7 @@ impl Contents {
         self.emptied = None;
         self.cached.truncate(bytes);
         self.durable.truncate(bytes);
+        self.rot.truncate(bytes);
         self.dirty.truncate(bytes.div_ceil(SECTOR_BYTES));
     }
 
@@ -144,6 +149,7 @@ impl Contents {
             && random.chance(500)
         {
             self.durable = former;
+            self.rot.restore_emptied();
         }
     }
 
@@ -176,6 +182,7 @@ impl Contents {
             self.durable.resize(bytes, 0);
         }
         self.cached.clone_from(&self.durable);
+        self.rot.handle_power_loss(self.durable.len());
         self.dirty.clear();
         self.dirty.resize(self.cached.len().div_ceil(SECTOR_BYTES), false);
     }
@@ -183,9 +190,23 @@ impl Contents {
     /// Flips bits of a byte, wherever it is kept.
     pub(super) fn flip(&mut self, place: usize, bits: u8) {
         self.cached[place] ^= bits;
-        if let Some(byte) = self.durable.get_mut(place) {
+        let durable = self.durable.get_mut(place);
+        self.rot.flip(place, bits, durable.is_some());
+        if let Some(byte) = durable {
             *byte ^= bits;
         }
+    }
+
+    /// The bytes that read otherwise than they were written.
+    pub(super) fn rotten(&self) -> impl Iterator<Item = usize> {
+        self.rot.places()
+    }
+
+    /// All of it as it was written.
+    pub(super) fn written(&self) -> Vec<u8> {
+        let mut bytes = self.cached.clone();
+        self.rot.undo(0, &mut bytes);
+        bytes
     }
 
     /// Makes a sector durable as it is in the cache, and with it that the file was emptied before.
@@ -197,6 +218,7 @@ impl Contents {
             self.durable.resize(end, 0);
         }
         self.durable[from..end].copy_from_slice(&self.cached[from..end]);
+        self.rot.harden(from..end);
         self.dirty[sector] = false;
     }
 }

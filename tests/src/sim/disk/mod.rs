@@ -6,6 +6,7 @@
 
 mod contents;
 mod names;
+mod rot;
 #[cfg(test)]
 mod tests;
 
@@ -195,6 +196,11 @@ impl Disk {
         Ok(Read { inode, position, length, before })
     }
 
+    /// The name that the file was made under of which a read was taken up.
+    pub(super) fn name_of_read(&self, read: &Read) -> &str {
+        self.files[read.inode.0].name()
+    }
+
     /// A read completes. What was written since it was started, or is being written, it may have seen or not, sector by
     /// sector.
     pub(super) fn finish_read(&self, read: &Read, random: &mut Random) -> Vec<u8> {
@@ -374,26 +380,43 @@ impl Disk {
     }
 
     /// Flips one bit of a log file where something was written. Says in which file, and where.
-    pub(super) fn flip(&mut self, random: &mut Random) -> Option<(String, u64)> {
+    pub(super) fn flip_in_log(&mut self, random: &mut Random) -> Option<(String, u64)> {
         let logs = self.list("logs");
         if logs.is_empty() {
             return None;
         }
         for _ in 0..16 {
             let path = format!("logs/{}", random.pick(&logs));
-            let file = &mut self.files[self.names.find(&path)?.0];
-            if file.cached().is_empty() {
-                continue;
+            if let Some(place) = self.flip(self.names.find(&path)?, random) {
+                return Some((path, place));
             }
-            let place = random.below(file.cached().len() as u64) as usize;
-            let sector = place / SECTOR_BYTES * SECTOR_BYTES;
-            if file.read(sector, SECTOR_BYTES).iter().all(|&byte| byte == 0) {
-                continue;
-            }
-            file.flip(place, 1 << random.below(8));
-            return Some((path, place as u64));
         }
         None
+    }
+
+    /// Flips one bit of a file if something was written there, and says where.
+    pub(super) fn flip(&mut self, inode: Inode, random: &mut Random) -> Option<u64> {
+        let file = &mut self.files[inode.0];
+        if file.cached().is_empty() {
+            return None;
+        }
+        let place = random.below(file.cached().len() as u64) as usize;
+        let sector = place / SECTOR_BYTES * SECTOR_BYTES;
+        if file.read(sector, SECTOR_BYTES).iter().all(|&byte| byte == 0) {
+            return None;
+        }
+        file.flip(place, 1 << random.below(8));
+        Some(place as u64)
+    }
+
+    /// The bytes of a file that read otherwise than they were written.
+    pub(super) fn rotten(&self, inode: Inode) -> impl Iterator<Item = u64> {
+        self.files[inode.0].rotten().map(|place| place as u64)
+    }
+
+    /// All of a file as it was written, whatever has rotted since.
+    pub(super) fn written(&self, inode: Inode) -> Vec<u8> {
+        self.files[inode.0].written()
     }
 }
 

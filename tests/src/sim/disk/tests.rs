@@ -392,3 +392,33 @@ fn a_lost_sector_of_a_segment_may_show_what_another_held() {
     let shown: BTreeSet<u8> = seen.iter().flat_map(|bytes| bytes[BLOCK..].iter().copied()).collect();
     assert_eq!(shown, BTreeSet::from([0, 4, 9]), "nothing, what was written, and what another held");
 }
+
+/// Flips a bit of a file of ones, writes the ones again, and loses power. Says whether the file is mended.
+fn is_mended_by_writing_it_again(seed: u64) -> bool {
+    const BYTES: usize = 2 * BLOCK;
+    let mut random = Random::new(seed, 0);
+    let mut disk = Disk::default();
+    let file = disk.create("a").unwrap();
+    disk.sync_directory("").unwrap();
+    disk.write_now(file, 0, &[1; BYTES], 1000, &mut random);
+    let place = disk.flip(file, &mut random).unwrap();
+    let rotten = |disk: &Disk| disk.rotten(file).collect::<Vec<u64>>();
+    assert_eq!((disk.written(file), rotten(&disk)), (vec![1; BYTES], vec![place]));
+    let as_read = contents(&disk, "a").unwrap();
+    assert_ne!(as_read, vec![1; BYTES]);
+    disk.write_cached(file, 0, &as_read);
+    assert_eq!(rotten(&disk), [place], "the same wrong bytes are written again");
+    disk.write_cached(file, 0, &[1; BYTES]);
+    assert_eq!((contents(&disk, "a").unwrap(), rotten(&disk)), (vec![1; BYTES], vec![]));
+    disk.handle_power_loss(&mut random);
+    assert_eq!(disk.written(file), vec![1; BYTES]);
+    let is_mended = contents(&disk, "a").unwrap() == [1; BYTES];
+    assert_eq!(rotten(&disk), if is_mended { vec![] } else { vec![place] });
+    is_mended
+}
+
+#[test]
+fn what_was_written_is_known_whatever_rots_and_wherever_it_goes() {
+    let outcomes: BTreeSet<bool> = (0..SEEDS).map(is_mended_by_writing_it_again).collect();
+    assert_eq!(outcomes.len(), 2, "what was written over may have reached the disk or not");
+}
