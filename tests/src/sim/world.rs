@@ -237,6 +237,10 @@ impl World {
     }
 
     fn check_healed(&mut self) -> Step {
+        if self.node.is_given_up() {
+            self.phase = Phase::Done;
+            return Ok(());
+        }
         let until = match self.phase {
             Phase::Healing { until } => until,
             Phase::Stopping { until } if until < self.now => {
@@ -245,10 +249,6 @@ impl World {
             }
             _ => return Ok(()),
         };
-        if self.node.is_given_up() {
-            self.phase = Phase::Done;
-            return Ok(());
-        }
         if self.plan.is_tight() {
             self.make_room();
         }
