@@ -81,6 +81,7 @@ pub(crate) const STEPS: &[Step] = &[
     check("kill-9-proxy", When::Whole, 300, KILL_9_PROXY),
     check("siege", When::Whole, 300, SIEGE),
     check("bulk", When::Whole, 300, BULK),
+    check("partitions", When::Whole, 300, PARTITIONS),
 ];
 
 /// The flag rebuilds everything, hence a target folder of its own.
@@ -141,6 +142,9 @@ const SIEGE: &[&str] = &["cargo", "siege", "brief"];
 /// 1 GiB through 32 MiB of memory a shard; 8 GiB through 256 MiB is `cargo siege bulk`.
 const BULK: &[&str] =
     &["cargo", "siege", "bulk", "--mebibytes", "1024", "--memory-mebibytes", "32", "--log-mebibytes", "128"];
+
+/// 10,000 are `cargo siege partitions`, and `--strict` holds them to the letter of their goals.
+const PARTITIONS: &[&str] = &["cargo", "siege", "partitions", "--partitions", "2000"];
 
 /// The step called `name`.
 pub(crate) fn find(name: &str) -> Option<&'static Step> {

@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use ringmain_tests::siege::broker::{self, BrokerOptions};
 use ringmain_tests::siege::bulk::{self, BulkOptions};
 use ringmain_tests::siege::error::SiegeError;
 use ringmain_tests::siege::frames::{self, FramesOptions};
+use ringmain_tests::siege::goals::{Format, Judgement};
+use ringmain_tests::siege::partitions::{self, PartitionsOptions};
 use ringmain_tests::siege::stalled::{self, StalledOptions};
 use tracing_subscriber::filter::LevelFilter;
 
@@ -21,6 +23,18 @@ struct Arguments {
     /// Keep the data here: a directory that does not exist or is empty, on a disk.
     #[arg(long, global = true)]
     dir: Option<PathBuf>,
+    /// How figures with goals are printed.
+    #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
+    format: Output,
+    /// Fail where a goal is missed at all, not only where it is missed by far: for a machine that does nothing else.
+    #[arg(long, global = true)]
+    strict: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Output {
+    Text,
+    Json,
 }
 
 #[derive(Debug, Subcommand)]
@@ -55,6 +69,15 @@ enum Siege {
         #[arg(long, default_value_t = 512)]
         log_mebibytes: u64,
     },
+    /// Many partitions on one node: creation, start, stop, latency, idleness and memory, each beside its goal.
+    Partitions {
+        /// How many.
+        #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        partitions: u32,
+        /// Over how many topics.
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        topics: u32,
+    },
     /// Small versions of the first two, for every run of `cargo ci`.
     Brief,
     /// Be the broker.
@@ -74,13 +97,17 @@ enum Siege {
 }
 
 fn main() -> ExitCode {
-    let Arguments { siege, dir } = Arguments::parse();
+    let Arguments { siege, dir, format, strict } = Arguments::parse();
     tracing_subscriber::fmt().with_max_level(LevelFilter::INFO).with_writer(std::io::stderr).init();
     if let Siege::Broker { data_dir, native, shards, memory, log_size } = siege {
         let (memory_bytes, log_bytes) = (memory, log_size);
         return broker::run(BrokerOptions { data_dir, native, shards, memory_bytes, log_bytes });
     }
-    match lay(siege, dir) {
+    let format = match format {
+        Output::Text => Format::Text,
+        Output::Json => Format::Json,
+    };
+    match lay(siege, dir, Judgement { format, strict }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
@@ -89,7 +116,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn lay(siege: Siege, directory: Option<PathBuf>) -> Result<(), SiegeError> {
+fn lay(siege: Siege, directory: Option<PathBuf>, judgement: Judgement) -> Result<(), SiegeError> {
     match siege {
         Siege::Frames { frames, seed } => {
             let calm = Duration::from_secs(5);
@@ -111,6 +138,9 @@ fn lay(siege: Siege, directory: Option<PathBuf>) -> Result<(), SiegeError> {
             log_bytes: log_mebibytes << 20,
             directory,
         })?,
+        Siege::Partitions { partitions, topics } => {
+            partitions::run(&PartitionsOptions { partitions, topics, judgement, directory })?;
+        }
         Siege::Brief => {
             let calm = Duration::from_millis(1_500);
             let within = |name: &str| directory.as_ref().map(|directory| directory.join(name));

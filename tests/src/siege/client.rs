@@ -7,8 +7,8 @@ use ringmain_wire::batch::{BatchBuilder, Codec};
 use ringmain_wire::ids::{LeaderEpoch, Offset, PartitionIndex, ProducerId, TimestampMs, TopicId};
 use ringmain_wire::native::frame::Api;
 use ringmain_wire::native::messages::{
-    CreateTopicRequest, FetchPart, FetchRequest, FetchResponse, InitProducerRequest, InitProducerResponse,
-    ProducePart, ProduceRequest, ProduceResponse, TopicDescription,
+    ConfigEntry, CreateTopicRequest, FetchPart, FetchRequest, FetchResponse, InitProducerRequest,
+    InitProducerResponse, ProducePart, ProduceRequest, ProduceResponse, TopicDescription,
 };
 
 use super::run::pause;
@@ -19,7 +19,7 @@ use crate::fuzz::dice::Dice;
 const ACKS_ALL: i8 = -1;
 const TIMEOUT_MS: u32 = 30_000;
 
-/// Creates a topic and gives its id.
+/// Creates a topic and gives its id. Its records stay however old they say that they are: those of sieges are of 2023.
 pub(super) fn create_topic(
     session: &mut Session,
     name: &str,
@@ -29,7 +29,7 @@ pub(super) fn create_topic(
         name: name.to_owned(),
         partitions,
         replication_factor: 1,
-        configs: Vec::new(),
+        configs: vec![ConfigEntry { key: "retention.ms".to_owned(), value: "-1".to_owned() }],
         validate_only: false,
     };
     let (created, _): (TopicDescription, _) = session.request(Api::CreateTopic, &request)?;
