@@ -313,7 +313,8 @@ impl Store {
         };
         if let Some(code) = self.pressure(id, batch.len()) {
             if !self.preparation.is_disk_full() {
-                self.settling.note_refusal();
+                let lacks_log = self.lacks_log(id, self.commit.gathered_bytes() + batch.len());
+                self.settling.note_refusal(lacks_log);
             }
             return ProduceOutcome::Refused(code);
         }
@@ -525,20 +526,23 @@ impl Store {
     /// Why no batch of `bytes` can be taken now. Memory never refuses a change of metadata: deleting topics gives it back.
     fn pressure(&self, id: PartitionId, bytes: usize) -> Option<ErrorCode> {
         let gathered = self.commit.gathered_bytes() + bytes;
-        let file_bytes = self.config.commit.file_bytes;
         let is_metadata = id == PartitionId::METADATA;
         // What is left of the file in use is for deletions, and for the entries that let files go.
         if self.preparation.is_disk_full() && !(is_metadata && self.has_ready_room(gathered)) {
             return Some(ErrorCode::DiskFull);
         }
-        // The rest of the log is for the entries that let files of it go; some of that, for changes of metadata.
-        let files_kept = if is_metadata { 1 } else { 2 };
-        let log_is_full = self.commit.spare_bytes() < gathered as u64 + files_kept * file_bytes;
         let held = self.tail_bytes + gathered;
         let memory_is_full = gathered > self.config.gathered_bytes_max || held > self.config.tail_bytes_max;
         // What settling would give back waits for room on the disk then.
         let code = if self.settling.is_disk_full() { ErrorCode::DiskFull } else { ErrorCode::OverBudget };
-        (log_is_full || memory_is_full && !is_metadata).then_some(code)
+        (self.lacks_log(id, gathered) || memory_is_full && !is_metadata).then_some(code)
+    }
+
+    /// Whether the log is too full for `gathered` bytes. Its rest is for the entries that let files of it go; some of that,
+    /// for changes of metadata.
+    fn lacks_log(&self, id: PartitionId, gathered: usize) -> bool {
+        let files_kept = if id == PartitionId::METADATA { 1 } else { 2 };
+        self.commit.spare_bytes() < gathered as u64 + files_kept * self.config.commit.file_bytes
     }
 
     fn sync_log<M>(&mut self, now: Now, effects: &mut Effects<M>) {

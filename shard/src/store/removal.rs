@@ -149,6 +149,17 @@ impl Removal {
         }
     }
 
+    /// What is being done to which file, for messages.
+    fn work(&self) -> String {
+        match self.under_way.as_ref().map(|(_, operation)| operation) {
+            Some(FileOperation::SyncDirectory { path }) => format!("sync of {path} after a removal"),
+            Some(FileOperation::Remove { path } | FileOperation::RemoveDirectory { path }) => {
+                format!("removing {path}, which is no longer needed,")
+            }
+            other => unreachable!("{other:?} removes nothing"),
+        }
+    }
+
     /// The step under way could not be begun: it is the first again in a while.
     fn put_off(&mut self, now: Mono) {
         self.steps.push_front(self.under_way.take().expect("a step was under way"));
@@ -197,7 +208,8 @@ impl Store {
             // Some filesystems need room to remove something.
             Err(error) if error.is_shortage() => return self.removal.put_off(now),
             Err(error) if error != FileError::NotEmpty => {
-                return self.stop(&format!("removing what is no longer needed failed: {error}"), effects);
+                let problem = format!("{} failed: {error}", self.removal.work());
+                return self.stop(&problem, effects);
             }
             _ => {}
         }

@@ -45,6 +45,8 @@ pub(super) struct Settling {
     gathered_since: usize,
     /// Records were refused since then, for want of memory or log.
     refused_since: bool,
+    /// For want of log.
+    lacked_log_since: bool,
     /// The last window left nothing in the log from before it.
     was_thorough: bool,
     /// Partitions still to be looked at in this window.
@@ -90,6 +92,7 @@ impl Settling {
             former_upto: begins,
             gathered_since: 0,
             refused_since: false,
+            lacked_log_since: false,
             was_thorough: false,
             queue: VecDeque::new(),
             blocked: Vec::new(),
@@ -109,9 +112,10 @@ impl Settling {
         self.gathered_since += bytes;
     }
 
-    /// Records were refused for want of memory or log.
-    pub(super) fn note_refusal(&mut self) {
+    /// Records were refused for want of memory, or of log.
+    pub(super) fn note_refusal(&mut self, lacks_log: bool) {
         self.refused_since = true;
+        self.lacked_log_since |= lacks_log;
     }
 
     /// Whether the disk had no room for a segment.
@@ -226,8 +230,10 @@ impl Store {
     }
 
     fn wants_window(&self) -> bool {
-        let Settling { inherits, gathered_since, refused_since, was_thorough, .. } = self.settling;
-        let has_something = gathered_since > 0 || !was_thorough;
+        let Settling { inherits, gathered_since, refused_since, lacked_log_since, was_thorough, .. } =
+            self.settling;
+        // What a window carries moves on, until it is in the next file and the one it was in can go.
+        let has_something = gathered_since > 0 || !was_thorough || lacked_log_since;
         let is_due = gathered_since >= self.config.settle.start_bytes || refused_since && has_something;
         !self.closing && (inherits || is_due)
     }
@@ -242,7 +248,7 @@ impl Store {
         let unsettled =
             self.partitions().flat_map(Partition::unsettled).map(|batch| batch.bytes.len() as u64);
         if unsettled.sum::<u64>() <= self.config.commit.file_bytes {
-            self.settling.note_refusal();
+            self.settling.note_refusal(false);
         }
     }
 
@@ -254,6 +260,7 @@ impl Store {
         let renewed_before = if is_thorough { upto } else { self.settling.former_upto };
         self.settling.gathered_since = 0;
         self.settling.refused_since = false;
+        self.settling.lacked_log_since = false;
         self.settling.was_thorough = is_thorough;
         // Also what was logged before: memory shows truncations at once, and former logs may go only when they are durable.
         let last_logged = self.pending.newest().unwrap_or(Sequence::ZERO);

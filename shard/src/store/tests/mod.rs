@@ -190,6 +190,23 @@ fn windows_give_back_memory_and_log_files() {
 }
 
 #[test]
+fn a_log_of_three_files_goes_on_for_ever() {
+    let mut config = store_config(Generation(1), &settle_config());
+    config.commit.log_bytes_max = 4 * config.commit.file_bytes - 4096;
+    let mut node = Node::new(settle_config(), 5);
+    node.store = Store::new(config, Vec::new());
+    for batch in 0..400 {
+        let is_taken = (0..20).any(|_| {
+            let taken = node.produce(partition_id(0, 0), 2, 1_000);
+            taken.inspect_err(|_| node.rest(1)).is_ok()
+        });
+        assert!(is_taken, "batch {batch}: {:?}", node.store.counters());
+    }
+    node.rest(1);
+    node.check_at_rest();
+}
+
+#[test]
 fn a_full_disk_holds_settling_up_and_loses_nothing() {
     let mut node = Node::new(settle_config(), 2);
     fill(&mut node, 10);
@@ -361,12 +378,11 @@ fn a_log_start_among_carried_batches_is_settled_by_the_next_start() {
     node.check_at_rest();
 }
 
-#[test]
-fn a_failing_disk_stops_the_store_while_it_settles() {
+/// Ends the first operation that `is_wanted` with EIO, while records are appended; gives why the store stopped.
+fn fail_first(is_wanted: impl Fn(&FileOperation) -> bool) -> String {
     let mut node = Node::new(settle_config(), 3);
-    let is_settled_into = |operation: &FileOperation| matches!(operation, FileOperation::Open { path, .. } if path.starts_with("partitions/"));
     loop {
-        let place = node.disk.under_way().iter().position(|(_, operation)| is_settled_into(operation));
+        let place = node.disk.under_way().iter().position(|(_, operation)| is_wanted(operation));
         if let Some(place) = place {
             node.fail(place, FileError::Failed(5));
             break;
@@ -376,9 +392,20 @@ fn a_failing_disk_stops_the_store_while_it_settles() {
         }
         node.step();
     }
-    let Some(StopReason::StorageFailed { message }) = &node.stopped else { panic!("goes on") };
-    assert!(message.contains("partitions/") && message.contains("error 5"), "{message}");
     node.check_crash();
+    let Some(StopReason::StorageFailed { message }) = node.stopped else { panic!("goes on") };
+    assert!(message.ends_with("failed: operating system error 5"), "{message}");
+    message
+}
+
+#[test]
+fn a_failing_disk_stops_the_store_while_it_settles_and_removes_and_the_file_is_named() {
+    let settling = fail_first(
+        |operation| matches!(operation, FileOperation::Open { path, .. } if path.starts_with("partitions/")),
+    );
+    assert!(settling.starts_with("settling into partitions/"), "{settling}");
+    let removing = fail_first(|operation| matches!(operation, FileOperation::Remove { .. }));
+    assert!(removing.starts_with("removing logs/0000000001-0000-000000.log"), "{removing}");
 }
 
 #[test]
