@@ -79,6 +79,7 @@ pub(crate) const STEPS: &[Step] = &[
     check("synced", When::Whole, 300, SYNCED),
     check("kill-9", When::Whole, 300, KILL_9),
     check("kill-9-proxy", When::Whole, 300, KILL_9_PROXY),
+    check("fulldisk", When::Whole, 300, FULLDISK),
     check("siege", When::Whole, 300, SIEGE),
     check("bulk", When::Whole, 300, BULK),
     check("partitions", When::Whole, 300, PARTITIONS),
@@ -135,6 +136,9 @@ const KILL_9_PROXY: &[&str] = &[
     "--kills=10",
     "--proxy",
 ];
+
+/// A few of the times; 20 and 10 are `cargo fulldisk`.
+const FULLDISK: &[&str] = &["cargo", "fulldisk", "--rounds", "3", "--failures", "2"];
 
 /// Hostile and stalled clients: promises are asserted, times only printed.
 const SIEGE: &[&str] = &["cargo", "siege", "brief"];

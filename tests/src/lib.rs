@@ -4,6 +4,7 @@
 
 pub mod crash;
 pub mod fixture;
+pub mod fulldisk;
 pub mod fuzz;
 pub mod rot;
 pub mod siege;

@@ -21,6 +21,8 @@ use super::error::CrashError;
 const READY_AT_MOST: Duration = Duration::from_secs(30);
 /// What DESIGN.md allows a stop, and a little.
 const STOP_AT_MOST: Duration = Duration::from_secs(12);
+/// With what Rust's runtime ends a process whose main thread has panicked.
+const PANICKED: i32 = 101;
 /// The hidden mode of the binaries that runs [`run`].
 pub const MODE: &str = "broker";
 
@@ -153,6 +155,20 @@ impl Broker {
         }
         let status = self.process.wait().map_err(CrashError::io("waiting for the broker"))?;
         if status.success() { Ok(()) } else { Err(self.problem("did not stop well")) }
+    }
+
+    /// Waits until it ends by itself, which it must do with a failure.
+    pub(crate) fn fail_within(mut self, limit: Duration) -> Result<(), CrashError> {
+        match self.lines.recv_timeout(limit) {
+            Err(RecvTimeoutError::Disconnected) => {}
+            Err(RecvTimeoutError::Timeout) | Ok(_) => return Err(self.problem("served on")),
+        }
+        let status = self.process.wait().map_err(CrashError::io("waiting for the broker"))?;
+        // A signal is a crash, and no code.
+        match status.code() {
+            Some(code) if code != 0 && code != PANICKED => Ok(()),
+            _ => Err(self.problem("did not end as one does whose storage failed")),
+        }
     }
 
     /// Its process.

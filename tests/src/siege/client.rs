@@ -20,7 +20,7 @@ const ACKS_ALL: i8 = -1;
 const TIMEOUT_MS: u32 = 30_000;
 
 /// Creates a topic and gives its id. Its records stay however old they say that they are: those of sieges are of 2023.
-pub(super) fn create_topic(
+pub(crate) fn create_topic(
     session: &mut Session,
     name: &str,
     partitions: u32,
@@ -37,21 +37,21 @@ pub(super) fn create_topic(
 }
 
 /// A new producer id.
-pub(super) fn init_producer(session: &mut Session) -> Result<ProducerId, SessionError> {
+pub(crate) fn init_producer(session: &mut Session) -> Result<ProducerId, SessionError> {
     let request = InitProducerRequest { transactional_id: None };
     let (given, _): (InitProducerResponse, _) = session.request(Api::InitProducer, &request)?;
     Ok(given.producer)
 }
 
 /// A request with one batch.
-pub(super) fn produce_request(topic: TopicId, partition: PartitionIndex, batch: &[u8]) -> ProduceRequest {
+pub(crate) fn produce_request(topic: TopicId, partition: PartitionIndex, batch: &[u8]) -> ProduceRequest {
     let length = u32::try_from(batch.len()).expect("batches are bounded");
     let part = ProducePart { topic, partition, length };
     ProduceRequest { acks: ACKS_ALL, timeout_ms: TIMEOUT_MS, parts: vec![part] }
 }
 
 /// Appends one batch; gives the offset of its first record.
-pub(super) fn produce(
+pub(crate) fn produce(
     session: &mut Session,
     topic: TopicId,
     partition: PartitionIndex,
@@ -62,7 +62,7 @@ pub(super) fn produce(
 }
 
 /// The answer to a produce request with one batch.
-pub(super) fn receive_produced(session: &mut Session, number: u32) -> Result<Offset, SessionError> {
+pub(crate) fn receive_produced(session: &mut Session, number: u32) -> Result<Offset, SessionError> {
     let (answer, _): (ProduceResponse, _) = session.receive(Api::Produce, number)?;
     let part = answer.parts.into_iter().next().ok_or(SessionError::WrongAnswer)?;
     if part.error != 0 {
@@ -72,7 +72,7 @@ pub(super) fn receive_produced(session: &mut Session, number: u32) -> Result<Off
 }
 
 /// Where to read one partition.
-pub(super) fn fetch_part(
+pub(crate) fn fetch_part(
     topic: TopicId,
     partition: PartitionIndex,
     offset: Offset,
@@ -82,7 +82,7 @@ pub(super) fn fetch_part(
 }
 
 /// Reads partitions; gives the batches of each, in the order of the parts.
-pub(super) fn fetch(session: &mut Session, request: &FetchRequest) -> Result<Vec<Vec<u8>>, SessionError> {
+pub(crate) fn fetch(session: &mut Session, request: &FetchRequest) -> Result<Vec<Vec<u8>>, SessionError> {
     let (answer, payload): (FetchResponse, _) = session.request(Api::Fetch, request)?;
     let mut rest = &payload[..];
     let mut batches = Vec::new();
@@ -108,7 +108,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(10);
 
 /// Writes at least as many bytes, in turn to all partitions; where the broker is busy settling it is waited for. Gives how
 /// many batches that were.
-pub(super) fn fill(
+pub(crate) fn fill(
     session: &mut Session,
     topic: TopicId,
     partitions: u32,

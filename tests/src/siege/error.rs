@@ -43,11 +43,11 @@ pub enum SiegeError {
 }
 
 impl SiegeError {
-    pub(super) fn io(during: &'static str) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(during: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |error| Self::Io { during, error }
     }
 
-    pub(super) fn broken(promise: impl Into<String>) -> Self {
+    pub(crate) fn broken(promise: impl Into<String>) -> Self {
         Self::Broken { promise: promise.into() }
     }
 }

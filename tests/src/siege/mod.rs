@@ -13,10 +13,10 @@ pub mod goals;
 pub mod partitions;
 pub mod stalled;
 
-mod client;
+pub(crate) mod client;
 mod healthy;
 mod latencies;
 mod memory;
 mod owners;
 mod process;
-mod run;
+pub(crate) mod run;

@@ -63,7 +63,7 @@ pub(super) fn ports(native: SocketAddr) -> Result<Vec<SocketAddr>, SiegeError> {
 }
 
 /// Lets time pass.
-pub(super) fn pause(time: Duration) {
+pub(crate) fn pause(time: Duration) {
     let (_nobody_sends, receiver) = mpsc::channel::<()>();
     let _ = receiver.recv_timeout(time);
 }
