@@ -8,10 +8,13 @@ use std::time::Duration;
 use clap::{Parser, Subcommand, ValueEnum};
 use ringmain_tests::siege::broker::{self, BrokerOptions};
 use ringmain_tests::siege::bulk::{self, BulkOptions};
+use ringmain_tests::siege::cold::{self, ColdOptions};
 use ringmain_tests::siege::error::SiegeError;
 use ringmain_tests::siege::frames::{self, FramesOptions};
 use ringmain_tests::siege::goals::{Format, Judgement};
 use ringmain_tests::siege::partitions::{self, PartitionsOptions};
+use ringmain_tests::siege::replay::{self, ReplayOptions};
+use ringmain_tests::siege::settling::{self, SettlingOptions};
 use ringmain_tests::siege::stalled::{self, StalledOptions};
 use tracing_subscriber::filter::LevelFilter;
 
@@ -78,6 +81,27 @@ enum Siege {
         #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
         topics: u32,
     },
+    /// Old data read through the broker and past it, beside a client that produces.
+    Cold {
+        /// MiB of records to be read.
+        #[arg(long, default_value_t = 2 << 10)]
+        mebibytes: u64,
+    },
+    /// A start after `kill -9` with much log to replay.
+    Replay {
+        /// MiB of records in the log.
+        #[arg(long, default_value_t = 1 << 10)]
+        mebibytes: u64,
+    },
+    /// Latencies while records are settled, and while they are not.
+    Settling {
+        /// MiB produced in a second.
+        #[arg(long, default_value_t = 16)]
+        rate: u32,
+        /// For how long, each.
+        #[arg(long, default_value_t = 30)]
+        seconds: u64,
+    },
     /// Small versions of the first two, for every run of `cargo ci`.
     Brief,
     /// Be the broker.
@@ -140,6 +164,16 @@ fn lay(siege: Siege, directory: Option<PathBuf>, judgement: Judgement) -> Result
         })?,
         Siege::Partitions { partitions, topics } => {
             partitions::run(&PartitionsOptions { partitions, topics, judgement, directory })?;
+        }
+        Siege::Cold { mebibytes } => {
+            cold::run(&ColdOptions { bytes: mebibytes << 20, judgement, directory })?;
+        }
+        Siege::Replay { mebibytes } => {
+            replay::run(&ReplayOptions { bytes: mebibytes << 20, judgement, directory })?;
+        }
+        Siege::Settling { rate: rate_mebibytes, seconds } => {
+            let time = Duration::from_secs(seconds);
+            settling::run(&SettlingOptions { rate_mebibytes, time, judgement, directory })?;
         }
         Siege::Brief => {
             let calm = Duration::from_millis(1_500);

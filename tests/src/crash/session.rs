@@ -62,6 +62,11 @@ impl Session {
         Ok((session, greeting))
     }
 
+    /// Its socket, with nothing under way.
+    pub(crate) fn into_socket(self) -> TcpStream {
+        self.socket
+    }
+
     /// Sends a request without batches and waits for its answer.
     pub(crate) fn request<Q: Body, A: Body>(
         &mut self,

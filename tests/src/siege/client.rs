@@ -114,37 +114,36 @@ pub(crate) fn fill(
     partitions: u32,
     bytes: u64,
 ) -> Result<u64, SessionError> {
-    let batch = filler();
+    let batch = filler(FILL_BATCH_RECORDS, FILL_BATCH_BYTES / FILL_BATCH_RECORDS);
     let batches = bytes.div_ceil(batch.len() as u64);
-    let (mut left, mut turn) = (batches, 0);
+    let mut due = (0..batches).map(|number| PartitionIndex((number % u64::from(partitions)) as u32));
+    let mut again = VecDeque::new();
     let mut under_way = VecDeque::new();
-    while left > 0 || !under_way.is_empty() {
-        while under_way.len() < FILLS_IN_FLIGHT && left > 0 {
-            let partition = PartitionIndex(turn % partitions);
+    loop {
+        while under_way.len() < FILLS_IN_FLIGHT
+            && let Some(partition) = again.pop_front().or_else(|| due.next())
+        {
             let request = produce_request(topic, partition, &batch);
-            under_way.push_back(session.send(Api::Produce, &request, &batch)?);
-            (left, turn) = (left - 1, turn + 1);
+            under_way.push_back((session.send(Api::Produce, &request, &batch)?, partition));
         }
-        let number = under_way.pop_front().expect("something is under way");
+        let Some((number, partition)) = under_way.pop_front() else { return Ok(batches) };
         match receive_produced(session, number) {
             Ok(_) => {}
             Err(error @ SessionError::Refused { .. }) if error.is_passing() => {
-                left += 1;
+                again.push_back(partition);
                 pause(RETRY_PAUSE);
             }
             Err(error) => return Err(error),
         }
     }
-    Ok(batches)
 }
 
-/// A batch of records with values that no filesystem could shrink.
-fn filler() -> Vec<u8> {
+/// A batch of so many records with values of whole words that no filesystem could shrink.
+pub(super) fn filler(records: usize, value_bytes: usize) -> Vec<u8> {
     let mut dice = Dice::new(1, 0);
     let mut builder = BatchBuilder::new(Codec::None);
-    for _ in 0..FILL_BATCH_RECORDS {
-        let words = FILL_BATCH_BYTES / FILL_BATCH_RECORDS / 8;
-        let value: Vec<u8> = (0..words).flat_map(|_| dice.number().to_le_bytes()).collect();
+    for _ in 0..records {
+        let value: Vec<u8> = (0..value_bytes / 8).flat_map(|_| dice.number().to_le_bytes()).collect();
         builder.append(TimestampMs(1_700_000_000_000), None, Some(&value), &[]);
     }
     builder.finish().expect("a batch with records can be built").to_vec()

@@ -18,9 +18,14 @@ impl Latencies {
 
     /// The smallest latency that `percent` of the samples do not exceed; zero without samples.
     pub(super) fn percentile(&self, percent: usize) -> Duration {
+        self.permille(10 * percent)
+    }
+
+    /// The smallest latency that `permille` thousandths of the samples do not exceed; zero without samples.
+    pub(super) fn permille(&self, permille: usize) -> Duration {
         let mut sorted = self.0.clone();
         sorted.sort_unstable();
-        let place = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
+        let place = (sorted.len() * permille).div_ceil(1000).saturating_sub(1);
         sorted.get(place).copied().unwrap_or_default()
     }
 }
@@ -37,7 +42,7 @@ pub(super) fn ratio(before: &Latencies, during: &Latencies) -> f64 {
     during.percentile(99).as_secs_f64() / before.percentile(99).as_secs_f64().max(f64::EPSILON)
 }
 
-fn milliseconds(time: Duration) -> f64 {
+pub(super) fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
@@ -54,6 +59,7 @@ mod tests {
         }
         assert_eq!(latencies.percentile(50), Duration::from_millis(100));
         assert_eq!(latencies.percentile(99), Duration::from_millis(198));
+        assert_eq!(latencies.permille(995), Duration::from_millis(199));
         assert_eq!(latencies.percentile(100), Duration::from_millis(200));
     }
 }

@@ -7,10 +7,13 @@
 
 pub mod broker;
 pub mod bulk;
+pub mod cold;
 pub mod error;
 pub mod frames;
 pub mod goals;
 pub mod partitions;
+pub mod replay;
+pub mod settling;
 pub mod stalled;
 
 pub(crate) mod client;
