@@ -22,9 +22,14 @@ use ringmain_wire::native::errors::ErrorCode;
 
 use self::epochs::EpochTable;
 use self::needed::Needed;
-use self::producers::{ProducerTable, SequenceCheck};
+use self::producers::{PRODUCER_STATE_BYTES_MAX, ProducerTable, SequenceCheck};
 use self::segments::Segments;
 use self::tail::{Carried, LogPlace, Tail, TailBatch};
+
+/// Parts of a state in the log, in bytes: what every one has, with the entry's own head; a segment; a leader epoch.
+const STATE_HEAD_BYTES: usize = 128;
+const STATE_SEGMENT_BYTES: usize = 40;
+const STATE_EPOCH_BYTES: usize = 12;
 
 /// One partition as its leader sees it.
 #[derive(Debug)]
@@ -186,6 +191,21 @@ impl Partition {
     /// What it remembers of producers takes that much memory, about, in bytes.
     pub fn producer_bytes(&self) -> usize {
         self.producers.bytes() + self.producers_settled.bytes()
+    }
+
+    /// What its [state](Self::state) takes in the log at most, in bytes.
+    pub fn state_bytes_max(&self) -> usize {
+        let producers = self.producers.len().max(self.producers_settled.len());
+        STATE_HEAD_BYTES
+            + self.segments.extents().len() * STATE_SEGMENT_BYTES
+            + self.epochs.rows().len() * STATE_EPOCH_BYTES
+            + producers * PRODUCER_STATE_BYTES_MAX
+    }
+
+    /// Forgets all but those idempotent `producers` that were the last to append.
+    pub fn keep_latest_producers(&mut self, producers: usize) {
+        self.producers.keep_latest(producers);
+        self.producers_settled.keep_latest(producers);
     }
 
     /// Its idempotent producers.

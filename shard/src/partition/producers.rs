@@ -13,8 +13,12 @@ pub const BATCHES_REMEMBERED: usize = 5;
 
 /// Producers remembered a partition. Their state is in memory and goes into the log with every window, so there must be an
 /// end to it: of more, those are forgotten that have not appended for the longest. One of them that goes on appending is
-/// refused as unknown and needs a new id; only a first batch that it sends again then would land twice.
+/// refused as unknown and needs a new id; only a first batch that it sends again then would land twice. Fewer, where all
+/// partitions of a shard remember more than its log has room for.
 pub const PRODUCERS_MAX: usize = 16_384;
+
+/// What a producer takes of a partition's state in the log, at most, in bytes: id, epoch, number of batches, and these.
+pub const PRODUCER_STATE_BYTES_MAX: usize = 14 + BATCHES_REMEMBERED * 24;
 
 /// How many are forgotten at a time, so that looking for them costs little a batch.
 const FORGOTTEN_AT_ONCE: usize = PRODUCERS_MAX / 8;
@@ -111,13 +115,15 @@ impl ProducerTable {
         }
         state.batches.push_back(batch);
         if self.producers.len() > PRODUCERS_MAX {
-            self.forget_idle();
+            self.keep_latest(PRODUCERS_MAX + 1 - FORGOTTEN_AT_ONCE);
         }
     }
 
-    fn forget_idle(&mut self) {
+    /// Forgets all but those `producers` that were the last to append.
+    pub fn keep_latest(&mut self, producers: usize) {
+        let Some(last_forgotten) = self.producers.len().checked_sub(producers + 1) else { return };
         let mut ends: Vec<Offset> = self.producers.values().map(ProducerState::end).collect();
-        let (_, &mut newest_forgotten, _) = ends.select_nth_unstable(FORGOTTEN_AT_ONCE - 1);
+        let (_, &mut newest_forgotten, _) = ends.select_nth_unstable(last_forgotten);
         self.producers.retain(|_, state| state.end() > newest_forgotten);
     }
 

@@ -44,7 +44,7 @@ impl Store {
             }
         }
         if has_new {
-            self.settling.note_group(group.bytes.len());
+            self.settling.note_group(group.bytes.len(), &self.config.settle);
         }
         self.counters.groups += 1;
         self.counters.group_bytes += group.bytes.len() as u64;

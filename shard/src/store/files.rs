@@ -27,6 +27,8 @@ enum Step {
     Idle,
     Opening(Target),
     Zeroing(Target, u64),
+    /// So many bytes are there; more are not wanted yet.
+    Pausing(Target, u64),
     Syncing(Target),
     SyncingDirectory(Target),
     /// There was not enough of something: what was made of it is being removed.
@@ -68,6 +70,7 @@ impl Preparation {
             Step::Idle => "",
             Step::Opening(target)
             | Step::Zeroing(target, _)
+            | Step::Pausing(target, _)
             | Step::Syncing(target)
             | Step::SyncingDirectory(target)
             | Step::Discarding(target)
@@ -91,6 +94,17 @@ impl Preparation {
     pub(super) fn start<M>(&mut self, file: PrepareFile, path: String, effects: &mut Effects<M>) {
         assert!(matches!(self.step, Step::Idle), "one log file is prepared at a time");
         self.open(Target { file, path }, effects);
+    }
+
+    /// Goes on with the file until so many `wanted_bytes` of it are there.
+    pub(super) fn go_on_until<M>(&mut self, wanted_bytes: u64, effects: &mut Effects<M>) {
+        if let Step::Pausing(target, written) = &self.step
+            && *written < wanted_bytes
+        {
+            let (next, operation) = self.zero(target.clone(), *written);
+            self.step = next;
+            effects.push(Effect::File { token: StoreToken::Prepare.encode(), operation });
+        }
     }
 
     /// Asks for the file again if it is time.
@@ -130,7 +144,10 @@ impl Preparation {
     fn go_on<M>(&mut self, now: Mono, effects: &mut Effects<M>) -> Option<PrepareFile> {
         let (next, operation) = match core::mem::replace(&mut self.step, Step::Idle) {
             Step::Opening(target) => self.zero(target, 0),
-            Step::Zeroing(target, written) if written < target.file.bytes => self.zero(target, written),
+            Step::Zeroing(target, written) if written < target.file.bytes => {
+                self.step = Step::Pausing(target, written);
+                return None;
+            }
             Step::Zeroing(target, _) => {
                 let operation = FileOperation::Sync { file: FileId(target.file.number) };
                 (Step::Syncing(target), operation)
@@ -147,7 +164,7 @@ impl Preparation {
                 self.step = Step::Waiting(target, now + RETRY_AFTER);
                 return None;
             }
-            step @ (Step::Idle | Step::Discardable(..) | Step::Waiting(..)) => {
+            step @ (Step::Idle | Step::Pausing(..) | Step::Discardable(..) | Step::Waiting(..)) => {
                 unreachable!("an outcome without a step: {step:?}")
             }
         };
@@ -190,7 +207,7 @@ impl Preparation {
                 self.step = Step::Discardable(target, now + RETRY_AFTER);
                 return;
             }
-            step @ (Step::Idle | Step::Discardable(..) | Step::Waiting(..)) => {
+            step @ (Step::Idle | Step::Pausing(..) | Step::Discardable(..) | Step::Waiting(..)) => {
                 unreachable!("{shortage} without a step: {step:?}")
             }
         };

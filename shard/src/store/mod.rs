@@ -15,6 +15,7 @@ mod limits;
 mod memory;
 mod outcome;
 mod pending;
+mod pressure;
 mod reading;
 mod reads;
 mod removal;
@@ -330,7 +331,11 @@ impl Store {
                 let header = append_time.map_or(*header, |time| header.with_append_time(time));
                 let place = self.log_place(sequence);
                 let here = resident(&mut self.residents, slot);
+                let remembered = here.partition.producers().len();
                 here.partition.appended(&header, place);
+                if here.partition.producers().len() > remembered {
+                    self.settling.note_producer();
+                }
                 let (next_offset, once_written) = (here.partition.end(), flush.is_some());
                 if !once_written {
                     here.synced_upto = next_offset;
@@ -456,6 +461,7 @@ impl Store {
             let path = self.path(file.number);
             self.preparation.start(file, path, effects);
         }
+        self.preparation.go_on_until(self.commit.prepared_bytes_wanted(), effects);
         self.retain(now);
         self.settle(now, effects);
         self.keep_up(now, effects);
@@ -523,39 +529,12 @@ impl Store {
         ProduceOutcome::Waiting
     }
 
-    /// Why no batch of `bytes` can be taken now. Memory never refuses a change of metadata: deleting topics gives it back.
-    fn pressure(&self, id: PartitionId, bytes: usize) -> Option<ErrorCode> {
-        let gathered = self.commit.gathered_bytes() + bytes;
-        let is_metadata = id == PartitionId::METADATA;
-        // What is left of the file in use is for deletions, and for the entries that let files go.
-        if self.preparation.is_disk_full() && !(is_metadata && self.has_ready_room(gathered)) {
-            return Some(ErrorCode::DiskFull);
-        }
-        let held = self.tail_bytes + gathered;
-        let memory_is_full = gathered > self.config.gathered_bytes_max || held > self.config.tail_bytes_max;
-        // What settling would give back waits for room on the disk then.
-        let code = if self.settling.is_disk_full() { ErrorCode::DiskFull } else { ErrorCode::OverBudget };
-        (self.lacks_log(id, gathered) || memory_is_full && !is_metadata).then_some(code)
-    }
-
-    /// Whether the log is too full for `gathered` bytes. Its rest is for the entries that let files of it go; some of that,
-    /// for changes of metadata.
-    fn lacks_log(&self, id: PartitionId, gathered: usize) -> bool {
-        let files_kept = if id == PartitionId::METADATA { 1 } else { 2 };
-        self.commit.spare_bytes() < gathered as u64 + files_kept * self.config.commit.file_bytes
-    }
-
     fn sync_log<M>(&mut self, now: Now, effects: &mut Effects<M>) {
         if let Some(sync) = self.commit.poll_sync(now.mono.0) {
             let operation = FileOperation::Sync { file: FileId(sync.file) };
             effects.push(Effect::File { token: StoreToken::SyncLog(sync.file).encode(), operation });
             self.counters.log_syncs += 1;
         }
-    }
-
-    /// Whether as many bytes fit the files that are there, and leave room for the entries that let files go.
-    fn has_ready_room(&self, bytes: usize) -> bool {
-        self.commit.ready_bytes() >= bytes as u64 + self.config.commit.first_file_bytes / 2
     }
 
     fn wake_watchers(&mut self, slot: Slot) {

@@ -169,5 +169,6 @@ fn draw_settling(random: &mut Random) -> SettleConfig {
         run_batches_max: *random.pick(&[2, 8_192]),
         jobs_max: random.between(1, 3) as usize,
         bytes_per_second: 64 << 20,
+        bytes_per_byte: 2,
     }
 }

@@ -73,6 +73,13 @@ impl LogFiles {
         self.room() + self.ahead.map_or(0, |file| file.bytes)
     }
 
+    /// Of the file being prepared: twice the part that is used of the file in use, and all if there is none.
+    pub(super) fn prepared_bytes_wanted(&self) -> u64 {
+        let (Some(used), Some(preparing)) = (self.used.back(), self.preparing) else { return u64::MAX };
+        let part = u128::from(preparing.bytes) * 2 * u128::from(self.position) / u128::from(used.file.bytes);
+        u64::try_from(part).unwrap_or(u64::MAX)
+    }
+
     /// The oldest file that holds a group at or after `needed`, or the file in use.
     pub(super) fn first_from(&self, needed: Sequence) -> u32 {
         // The last file that begins at or before it holds it; if none does, the oldest with a group is behind it.
@@ -181,6 +188,7 @@ mod tests {
         assert_eq!(files.poll_prepare(0), Some(PrepareFile { number: 1, bytes: 16384 }));
         assert!(files.has_room(4096) && !files.has_room(8192));
         assert_eq!(files.ready_bytes(), 4096, "the next is being made");
+        assert_eq!(files.prepared_bytes_wanted(), 16384, "half of the file in use is filled");
         files.handle_ready(1, 16384);
         assert_eq!(files.ready_bytes(), 4096 + 16384);
         assert_eq!(files.poll_prepare(0), None, "one is ready ahead");
@@ -188,6 +196,19 @@ mod tests {
         assert_eq!(files.poll_prepare(0), Some(PrepareFile { number: 2, bytes: 16384 }));
         assert_eq!(files.place(Sequence(3), 8192), (1, 8192));
         assert!(!files.has_room(4096));
+    }
+
+    #[test]
+    fn the_next_file_is_made_as_the_one_in_use_is_filled() {
+        let mut files = LogFiles::new(16384, 16384, LOG_BYTES_MAX);
+        files.poll_prepare(0);
+        assert_eq!(files.prepared_bytes_wanted(), u64::MAX, "there is none yet");
+        files.handle_ready(0, 16384);
+        for (sequence, wanted) in (1..=3).zip([8192, 16384, 24576]) {
+            files.place(Sequence(sequence), 4096);
+            files.poll_prepare(0);
+            assert_eq!(files.prepared_bytes_wanted(), wanted);
+        }
     }
 
     #[test]

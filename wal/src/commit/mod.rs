@@ -136,6 +136,14 @@ impl GroupCommit {
         self.gather.front_bytes().is_some_and(|length| !self.files.has_room(length))
     }
 
+    /// How much of the file that is being prepared had better be there, in bytes; all of it if something waits for it. It
+    /// grows twice as fast as the file in use is filled: what writes it is in the way of groups, and so is what waits in
+    /// the disk's cache for the next of them.
+    #[must_use]
+    pub fn prepared_bytes_wanted(&self) -> u64 {
+        if self.waits_for_file() { u64::MAX } else { self.files.prepared_bytes_wanted() }
+    }
+
     /// Whether, after [`Self::close`] or [`Self::abandon`], nothing is left to be written or waited for.
     #[must_use]
     pub fn is_drained(&self) -> bool {

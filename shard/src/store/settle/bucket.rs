@@ -1,8 +1,8 @@
-//! A token bucket: how fast settling may write while nobody presses it.
+//! A token bucket: how fast settling may write while nobody presses it. It fills as time passes and as records come in.
 
 use crate::time::Mono;
 
-/// Bytes that may be written now, refilled as time passes.
+/// Bytes that may be written now.
 #[derive(Debug)]
 pub(super) struct Bucket {
     bytes_per_second: u64,
@@ -18,7 +18,12 @@ impl Bucket {
         Self { bytes_per_second, burst_bytes, bytes: burst_bytes, refilled: Mono::default() }
     }
 
-    /// Takes `bytes`, or says when they will be there. More than the burst is never asked for.
+    /// Lets so many more bytes be written, as far as they gather.
+    pub(super) fn earn(&mut self, bytes: u64) {
+        self.bytes = self.burst_bytes.min(self.bytes.saturating_add(bytes));
+    }
+
+    /// Takes `bytes`, or says when they will be there at the latest. More than the burst is never asked for.
     pub(super) fn take(&mut self, now: Mono, bytes: u64) -> Result<(), Mono> {
         assert!(bytes <= self.burst_bytes, "more than ever gathers");
         let passed_ns = now.0.saturating_sub(self.refilled.0);
@@ -53,5 +58,10 @@ mod tests {
         assert!(bucket.take(due, 1).is_err());
         assert_eq!(bucket.take(Mono(100 * SECOND), 500), Ok(()));
         assert!(bucket.take(Mono(100 * SECOND), 1).is_err(), "no more than the burst gathers");
+        bucket.earn(300);
+        assert_eq!(bucket.take(Mono(100 * SECOND), 300), Ok(()), "what is earned need not be waited for");
+        bucket.earn(1_000);
+        assert_eq!(bucket.take(Mono(100 * SECOND), 500), Ok(()));
+        assert!(bucket.take(Mono(100 * SECOND), 1).is_err(), "of it, too, no more than the burst gathers");
     }
 }

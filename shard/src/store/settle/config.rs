@@ -15,8 +15,11 @@ pub struct SettleConfig {
     pub run_batches_max: usize,
     /// Runs under way at a time.
     pub jobs_max: usize,
-    /// How fast settling writes while neither memory nor log press it, in bytes a second.
+    /// How fast settling writes while nothing is appended and neither memory nor log press it, in bytes a second.
     pub bytes_per_second: u64,
+    /// Bytes that it may write beside that for each byte appended: more than one, so that a window is over before the next
+    /// is due, and not many more, because what waits in the disk's cache is in the way of the next log group.
+    pub bytes_per_byte: u64,
 }
 
 impl SettleConfig {
@@ -31,7 +34,8 @@ impl SettleConfig {
             run_bytes_max: 8 << 20,
             run_batches_max: 8_192,
             jobs_max: 4,
-            bytes_per_second: 256 << 20,
+            bytes_per_second: 32 << 20,
+            bytes_per_byte: 2,
         }
     }
 }

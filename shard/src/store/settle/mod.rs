@@ -19,6 +19,7 @@ use ringmain_wire::ids::{Offset, PartitionId};
 use crate::effect::{Effect, Effects, FileId, FileOperation};
 use crate::event::{FileError, FileOutcome};
 use crate::partition::Partition;
+use crate::partition::producers::{PRODUCER_STATE_BYTES_MAX, PRODUCERS_MAX};
 use crate::partition::tail::{LogPlace, TailBatch};
 use crate::time::{Mono, Now};
 
@@ -32,6 +33,8 @@ use super::{RETRY_AFTER, Store, resident};
 
 /// Partitions looked at in one turn.
 const PARTITIONS_PER_TURN: usize = 16;
+/// The states of all partitions together take one such part of the log at most.
+const STATES_OF_LOG: u64 = 8;
 /// File numbers of settle jobs begin here; log files have small ones.
 const FILES_FROM: u32 = 1 << 31;
 
@@ -49,6 +52,8 @@ pub(super) struct Settling {
     lacked_log_since: bool,
     /// The last window left nothing in the log from before it.
     was_thorough: bool,
+    /// What the states of all partitions take in the log, at most.
+    states_bytes: u64,
     /// Partitions still to be looked at in this window.
     queue: VecDeque<PartitionId>,
     /// Those that wait for a job of theirs to end, or for the removal of a file in whose place one is to be made.
@@ -94,6 +99,7 @@ impl Settling {
             refused_since: false,
             lacked_log_since: false,
             was_thorough: false,
+            states_bytes: 0,
             queue: VecDeque::new(),
             blocked: Vec::new(),
             jobs: (0..config.jobs_max).map(|_| None).collect(),
@@ -108,8 +114,19 @@ impl Settling {
     }
 
     /// A log group with records was frozen.
-    pub(super) fn note_group(&mut self, bytes: usize) {
+    pub(super) fn note_group(&mut self, bytes: usize, config: &SettleConfig) {
         self.gathered_since += bytes;
+        self.bucket.earn((bytes as u64).saturating_mul(config.bytes_per_byte));
+    }
+
+    /// A partition remembers one more producer.
+    pub(super) fn note_producer(&mut self) {
+        self.states_bytes += PRODUCER_STATE_BYTES_MAX as u64;
+    }
+
+    /// What the states of all partitions take in the log at most, in bytes.
+    pub(super) fn states_bytes(&self) -> u64 {
+        self.states_bytes
     }
 
     /// Records were refused for want of memory, or of log.
@@ -262,6 +279,7 @@ impl Store {
         self.settling.refused_since = false;
         self.settling.lacked_log_since = false;
         self.settling.was_thorough = is_thorough;
+        self.bound_states();
         // Also what was logged before: memory shows truncations at once, and former logs may go only when they are durable.
         let last_logged = self.pending.newest().unwrap_or(Sequence::ZERO);
         self.settling.window = Some(Window { upto, last_logged, carried_bytes: 0 });
@@ -275,6 +293,23 @@ impl Store {
             })
             .map(|partition| partition.id())
             .collect();
+    }
+
+    /// All states together have to fit a part of the log: of the largest, producers are forgotten until they do.
+    fn bound_states(&mut self) {
+        let states_bytes_max = self.config.commit.log_bytes_max / STATES_OF_LOG;
+        let mut producers_max = PRODUCERS_MAX;
+        loop {
+            let states_bytes: usize = self.partitions().map(Partition::state_bytes_max).sum();
+            self.settling.states_bytes = states_bytes as u64;
+            if self.settling.states_bytes <= states_bytes_max || producers_max == 0 {
+                return;
+            }
+            producers_max /= 2;
+            for here in self.residents.iter_mut().flatten() {
+                here.partition.keep_latest_producers(producers_max);
+            }
+        }
     }
 
     /// What this window does for one partition: settle a run of its batches, carry its tail, or renew its state.
@@ -412,15 +447,17 @@ impl Store {
         }
     }
 
-    /// Whether memory or log run short: settling goes as fast as the disk does.
+    /// Whether it is late, or memory or log run short: settling goes as fast as the disk does.
     fn is_pressed(&self) -> bool {
         let log_bytes_max = self.config.commit.log_bytes_max;
+        let is_late = self.settling.gathered_since >= self.config.settle.start_bytes;
         let log_is_short = self.settling.refused_since || self.commit.spare_bytes() < log_bytes_max / 4;
-        self.memory_is_short() || log_is_short
+        is_late || log_is_short || self.memory_bytes() > self.config.tail_bytes_max / 4 * 3
     }
 
-    fn memory_is_short(&self) -> bool {
-        self.tail_bytes + self.commit.gathered_bytes() > self.config.tail_bytes_max / 2
+    /// Memory of what is appended and not let go.
+    fn memory_bytes(&self) -> usize {
+        self.tail_bytes + self.commit.gathered_bytes()
     }
 
     fn finish_job(&mut self, job: SettleJob, truncations: u64) {
@@ -489,16 +526,15 @@ impl Store {
     /// Everything of the window is durable: memory and log files are given back.
     fn end_window(&mut self) {
         let Some(window) = self.settling.window.take() else { return };
-        let evicted = if self.memory_is_short() { window.upto } else { self.settling.former_upto };
-        self.settling.former_upto = window.upto;
-        let generation = self.config.commit.generation;
-        let mut needed = self.log_place(self.commit.mark().next());
-        for here in self.residents.iter_mut().flatten() {
-            let charged = here.partition.tail().charged_bytes();
-            here.partition.evict(evicted);
-            self.tail_bytes -= charged - here.partition.tail().charged_bytes();
-            needed = here.partition.needed_place().map_or(needed, |place| place.min(needed));
+        let former_upto = core::mem::replace(&mut self.settling.former_upto, window.upto);
+        self.evict(former_upto);
+        if self.memory_bytes() > self.config.tail_bytes_max / 2 {
+            self.evict(window.upto);
         }
+        let generation = self.config.commit.generation;
+        let next = self.log_place(self.commit.mark().next());
+        let places = self.residents.iter().flatten().filter_map(|here| here.partition.needed_place());
+        let needed = places.min().map_or(next, |place| place.min(next));
         self.settling.was_thorough &= window.upto <= needed;
         if needed.generation < generation {
             // Something was skipped: the next window takes it.
@@ -506,6 +542,15 @@ impl Store {
         }
         self.settling.inherits = false;
         self.recycle(needed.sequence);
+    }
+
+    /// Lets go of the memory of what is settled up to `upto`.
+    fn evict(&mut self, upto: LogPlace) {
+        for here in self.residents.iter_mut().flatten() {
+            let charged = here.partition.tail().charged_bytes();
+            here.partition.evict(upto);
+            self.tail_bytes -= charged - here.partition.tail().charged_bytes();
+        }
     }
 
     /// Promises to remove the log files wholly before group `needed`.

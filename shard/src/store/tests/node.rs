@@ -83,6 +83,7 @@ pub(super) fn settle_config() -> SettleConfig {
         run_batches_max: 4,
         jobs_max: 2,
         bytes_per_second: 256 << 20,
+        bytes_per_byte: 2,
     }
 }
 
@@ -141,21 +142,36 @@ impl Node {
         records: u32,
         value_bytes: usize,
     ) -> Result<(), ErrorCode> {
-        let epoch = LeaderEpoch(self.generation.0.cast_signed());
-        let append_time = append_time_in(id, self.now);
-        if self.store.partition(id).is_none() {
-            self.store.create(id);
-            self.store.set_limits(id, limits_of(id));
-        }
         let last = self.history.newest().get(&id).and_then(|expected| expected.batches.last());
         let last = last.map(|batch| BatchHeader::parse(batch).unwrap());
-        let mut batch = match last {
+        let batch = match last {
             Some(last) => {
                 let sequence = last.base_sequence.plus(last.records);
                 self.batch(last.producer, sequence, records, value_bytes)
             }
             None => self.first_batch(records, value_bytes),
         };
+        self.append(id, batch, (records, value_bytes))
+    }
+
+    /// Appends the first batch of a new producer. Gives the refusal if there was one.
+    pub(super) fn produce_as_new(&mut self, id: PartitionId) -> Result<(), ErrorCode> {
+        let batch = self.first_batch(1, 1);
+        self.append(id, batch, (1, 1))
+    }
+
+    fn append(
+        &mut self,
+        id: PartitionId,
+        mut batch: Bytes,
+        (records, value_bytes): (u32, usize),
+    ) -> Result<(), ErrorCode> {
+        let epoch = LeaderEpoch(self.generation.0.cast_signed());
+        let append_time = append_time_in(id, self.now);
+        if self.store.partition(id).is_none() {
+            self.store.create(id);
+            self.store.set_limits(id, limits_of(id));
+        }
         loop {
             let header = BatchHeader::parse(&batch).unwrap();
             let ticket = Ticket(self.history.next() as u64);

@@ -123,3 +123,24 @@ fn what_counts_once_written_is_synced_even_if_what_waits_is_given_up() {
     node.crash(true);
     assert!(shown(&node) >= before, "{before} were acknowledged, {} are left", shown(&node));
 }
+
+#[test]
+fn states_of_many_producers_never_take_the_room_that_lets_the_log_go() {
+    let mut node = Node::new(settle_config(), 35);
+    let mut refused = 0;
+    for number in 0..6_000_u32 {
+        let id = PartitionId::new(TopicId([7; 16]), PartitionIndex(number % 12 * 3));
+        while let Err(code) = node.produce_as_new(id) {
+            assert_eq!(code, ErrorCode::OverBudget);
+            refused += 1;
+            assert!(refused < 100_000, "batch {number} finds room");
+            node.pass(1);
+            node.step();
+        }
+    }
+    node.rest(5);
+    let states_bytes: usize = node.store.partitions().map(Partition::state_bytes_max).sum();
+    assert!(states_bytes as u64 <= node.store.log_bytes_max() / 8, "{states_bytes}");
+    node.check_at_rest();
+    node.check_crash();
+}
