@@ -1,6 +1,7 @@
 //! Prepares log files: zero-written and synced with their directory before a group may go into one.
 
 use bytes::Bytes;
+use ringmain_wal::block::{aligned_zeroes, round_up};
 use ringmain_wal::commit::PrepareFile;
 
 use crate::effect::{Effect, Effects, FileId, FileOperation, OpenMode, WriteSync};
@@ -10,8 +11,10 @@ use crate::time::Mono;
 use super::RETRY_AFTER;
 use super::token::StoreToken;
 
-/// Zeroes written at a time: small enough not to delay a group behind it for long.
-const ZEROES_BYTES: usize = 256 * 1024;
+/// Zeroes written at a time, at most: small enough not to delay a group behind it for long.
+const ZEROES_BYTES_MAX: u64 = 256 * 1024;
+/// A file is written in as many pieces, at least: it is made while another one is filled.
+const PIECES_MIN: u64 = 8;
 
 /// Makes one log file after the other usable, as the log asks for them.
 #[derive(Debug)]
@@ -46,12 +49,10 @@ struct Target {
 }
 
 impl Preparation {
-    pub(super) fn new() -> Self {
-        Self {
-            zeroes: Bytes::from(ringmain_wal::block::aligned_zeroes(ZEROES_BYTES)),
-            step: Step::Idle,
-            shortage: None,
-        }
+    /// For files of so many bytes, or fewer.
+    pub(super) fn new(file_bytes: u64) -> Self {
+        let piece = round_up((file_bytes / PIECES_MIN).min(ZEROES_BYTES_MAX) as usize);
+        Self { zeroes: Bytes::from(aligned_zeroes(piece)), step: Step::Idle, shortage: None }
     }
 
     /// Whether the disk had no room for the next file.
@@ -96,10 +97,10 @@ impl Preparation {
         self.open(Target { file, path }, effects);
     }
 
-    /// Goes on with the file until so many `wanted_bytes` of it are there.
+    /// Goes on with the file until so many `wanted_bytes` of it are there; all of it if records are refused until then.
     pub(super) fn go_on_until<M>(&mut self, wanted_bytes: u64, effects: &mut Effects<M>) {
         if let Step::Pausing(target, written) = &self.step
-            && *written < wanted_bytes
+            && (*written < wanted_bytes || self.is_held_up())
         {
             let (next, operation) = self.zero(target.clone(), *written);
             self.step = next;
@@ -218,5 +219,61 @@ impl Preparation {
         let remove = FileOperation::Remove { path: target.path.clone() };
         effects.push(Effect::File { token: StoreToken::Prepare.encode(), operation: remove });
         self.step = Step::Discarding(target);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: PrepareFile = PrepareFile { number: 1, bytes: 16 * 4096 };
+
+    /// Ends the operation under way; gives the next one.
+    fn end(preparation: &mut Preparation, result: Result<FileOutcome, FileError>) -> Option<FileOperation> {
+        let mut effects: Effects<()> = Vec::new();
+        assert_eq!(preparation.handle_step(Mono(0), result, &mut effects), Ok(None));
+        operation(effects)
+    }
+
+    fn go_on_until(preparation: &mut Preparation, wanted_bytes: u64) -> Option<FileOperation> {
+        let mut effects: Effects<()> = Vec::new();
+        preparation.go_on_until(wanted_bytes, &mut effects);
+        operation(effects)
+    }
+
+    fn operation(effects: Effects<()>) -> Option<FileOperation> {
+        effects.into_iter().rev().find_map(|effect| match effect {
+            Effect::File { operation, .. } => Some(operation),
+            _ => None,
+        })
+    }
+
+    fn is_write_at(operation: Option<FileOperation>, wanted: u64) -> bool {
+        matches!(operation, Some(FileOperation::Write { position, .. }) if position == wanted)
+    }
+
+    #[test]
+    fn no_more_of_a_file_is_made_than_is_wanted_yet() {
+        let mut preparation = Preparation::new(FILE.bytes);
+        preparation.start(FILE, "logs/1".to_owned(), &mut Effects::<()>::new());
+        assert!(is_write_at(end(&mut preparation, Ok(FileOutcome::Done)), 0));
+        assert!(end(&mut preparation, Ok(FileOutcome::Done)).is_none());
+        assert!(go_on_until(&mut preparation, 8192).is_none());
+        assert!(is_write_at(go_on_until(&mut preparation, 8193), 8192));
+    }
+
+    #[test]
+    fn on_a_disk_that_was_full_all_of_it_is_wanted_because_nothing_is_appended_until_then() {
+        let mut preparation = Preparation::new(FILE.bytes);
+        preparation.start(FILE, "logs/1".to_owned(), &mut Effects::<()>::new());
+        end(&mut preparation, Ok(FileOutcome::Done));
+        assert!(matches!(end(&mut preparation, Err(FileError::Full)), Some(FileOperation::Remove { .. })));
+        assert!(end(&mut preparation, Ok(FileOutcome::Done)).is_none());
+        let mut effects: Effects<()> = Vec::new();
+        preparation.handle_time(preparation.deadline().unwrap(), &mut effects);
+        assert!(matches!(operation(effects), Some(FileOperation::Open { .. })));
+        end(&mut preparation, Ok(FileOutcome::Done));
+        assert!(end(&mut preparation, Ok(FileOutcome::Done)).is_none());
+        assert!(is_write_at(go_on_until(&mut preparation, 0), 8192));
     }
 }

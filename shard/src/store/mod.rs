@@ -145,7 +145,7 @@ impl Store {
     pub fn new(config: StoreConfig, recovered: Vec<Partition>) -> Self {
         let mut store = Self {
             commit: GroupCommit::new(config.commit.clone()),
-            preparation: Preparation::new(),
+            preparation: Preparation::new(config.commit.file_bytes),
             file_oldest: 0,
             residents: Vec::new(),
             free: Vec::new(),
