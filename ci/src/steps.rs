@@ -96,59 +96,61 @@ const LOOM: &[&str] = &[
     "--target-dir=target/loom",
 ];
 
-/// Every counter of what a seed can run into has to be above zero.
-const SIM: &[&str] = &["cargo", "sim", "--seeds", "2000", "--jobs", "2"];
+/// Every counter of what a seed can run into has to be above zero. This and what follows is built as the tests are: nothing
+/// is built twice, and overflows and what only debug builds assert are looked for too.
+const SIM: &[&str] =
+    &["cargo", "run", "--quiet", PROOFS, "--bin=sim", "--", "--seeds", "1000", "--jobs", "2"];
 
 /// The same seed twice gives the same trace.
-const SIM_REPLAYS: &[&str] = &["cargo", "sim", "--check-determinism", "20"];
+const SIM_REPLAYS: &[&str] =
+    &["cargo", "run", "--quiet", PROOFS, "--bin=sim", "--", "--check-determinism", "20"];
 
 /// Every parser over its corpus and 100,000 mutations of it; the planted bugs have to be found.
-const FUZZ: &[&str] = &["cargo", "fuzzing"];
+const FUZZ: &[&str] = &["cargo", "run", "--quiet", PROOFS, "--bin=fuzz"];
 
 /// A thousand bits are `cargo rot`.
-const ROT: &[&str] = &["cargo", "rot", "--flips", "200", "--brokers", "8"];
+const ROT: &[&str] =
+    &["cargo", "run", "--quiet", PROOFS, "--bin=rot", "--", "--flips", "200", "--brokers", "8"];
 
-/// Compiles what the next two use as well.
-const SYNCED: &[&str] = &["cargo", "run", "--quiet", "--release", "--package=ringmain-tests", "--bin=synced"];
+const SYNCED: &[&str] = &["cargo", "run", "--quiet", PROOFS, "--bin=synced"];
 
 /// Ten times; a hundred times is `cargo crash --kills 100 --torn --churn`.
-const KILL_9: &[&str] = &[
-    "cargo",
-    "run",
-    "--quiet",
-    "--release",
-    "--package=ringmain-tests",
-    "--bin=crash",
-    "--",
-    "--kills=10",
-    "--torn",
-    "--churn",
-];
+const KILL_9: &[&str] =
+    &["cargo", "run", "--quiet", PROOFS, "--bin=crash", "--", "--kills=10", "--torn", "--churn"];
 
-const KILL_9_PROXY: &[&str] = &[
-    "cargo",
-    "run",
-    "--quiet",
-    "--release",
-    "--package=ringmain-tests",
-    "--bin=crash",
-    "--",
-    "--kills=10",
-    "--proxy",
-];
+const KILL_9_PROXY: &[&str] =
+    &["cargo", "run", "--quiet", PROOFS, "--bin=crash", "--", "--kills=10", "--proxy"];
 
 /// A few of the times; 20 and 10 are `cargo fulldisk`.
-const FULLDISK: &[&str] = &["cargo", "fulldisk", "--rounds", "3", "--failures", "2"];
+const FULLDISK: &[&str] =
+    &["cargo", "run", "--quiet", PROOFS, "--bin=fulldisk", "--", "--rounds", "3", "--failures", "2"];
 
 /// Hostile and stalled clients: promises are asserted, times only printed.
-const SIEGE: &[&str] = &["cargo", "siege", "brief"];
+const SIEGE: &[&str] = &["cargo", "run", "--quiet", PROOFS, "--bin=siege", "--", "brief"];
 
 /// 1 GiB through 32 MiB of memory a shard; 8 GiB through 256 MiB is `cargo siege bulk`.
-const BULK: &[&str] =
-    &["cargo", "siege", "bulk", "--mebibytes", "1024", "--memory-mebibytes", "32", "--log-mebibytes", "128"];
+const BULK: &[&str] = &[
+    "cargo",
+    "run",
+    "--quiet",
+    PROOFS,
+    "--bin=siege",
+    "--",
+    "bulk",
+    "--mebibytes",
+    "1024",
+    "--memory-mebibytes",
+    "32",
+    "--log-mebibytes",
+    "128",
+];
 
 /// 10,000 are `cargo siege partitions`, and `--strict` holds them to the letter of their goals.
-const PARTITIONS: &[&str] = &["cargo", "siege", "partitions", "--partitions", "2000"];
+const PARTITIONS: &[&str] =
+    &["cargo", "run", "--quiet", PROOFS, "--bin=siege", "--", "partitions", "--partitions", "2000"];
+
+/// The package of all these.
+const PROOFS: &str = "--package=ringmain-tests";
 
 /// The step called `name`.
 pub(crate) fn find(name: &str) -> Option<&'static Step> {
