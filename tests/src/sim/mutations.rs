@@ -23,13 +23,9 @@ pub fn run_all(only: Option<&str>, from: u64, seeds: u64, jobs: u64) -> bool {
 }
 
 fn try_run_all(only: Option<&str>, from: u64, seeds: u64, jobs: u64) -> io::Result<bool> {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize()?;
-    let mut patches: Vec<PathBuf> = fs::read_dir(workspace.join("tests/sim/mutations"))?
-        .map(|entry| Ok(entry?.path()))
-        .collect::<io::Result<_>>()?;
-    patches.retain(|path| path.extension().is_some_and(|extension| extension == "patch"));
+    let workspace = workspace()?;
+    let mut patches = patches(&workspace)?;
     patches.retain(|path| only.is_none_or(|name| name_of(path) == name));
-    patches.sort();
     let copy = workspace.join("target/mutants");
     let mut fine = !patches.is_empty();
     for patch in patches {
@@ -39,6 +35,19 @@ fn try_run_all(only: Option<&str>, from: u64, seeds: u64, jobs: u64) -> io::Resu
         fine &= caught.is_caught;
     }
     Ok(fine)
+}
+
+fn workspace() -> io::Result<PathBuf> {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize()
+}
+
+/// All mutations, by name.
+fn patches(workspace: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(workspace.join("tests/sim/mutations"))?;
+    let mut patches: Vec<PathBuf> = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
+    patches.retain(|path| path.extension().is_some_and(|extension| extension == "patch"));
+    patches.sort();
+    Ok(patches)
 }
 
 struct Caught {
@@ -126,4 +135,27 @@ fn remove(path: &Path) -> io::Result<()> {
 
 fn name_of(patch: &Path) -> String {
     patch.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mutation_can_be_made_of_the_sources_as_they_are() {
+        let workspace = workspace().unwrap();
+        let patches = patches(&workspace).unwrap();
+        assert!(patches.len() > 20, "only {} mutations", patches.len());
+        for patch in patches {
+            let check =
+                Command::new("git").args(["apply", "--check"]).arg(&patch).current_dir(&workspace).output();
+            let check = check.unwrap();
+            assert!(
+                check.status.success(),
+                "{}: {}",
+                name_of(&patch),
+                String::from_utf8_lossy(&check.stderr)
+            );
+        }
+    }
 }
