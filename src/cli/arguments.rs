@@ -10,6 +10,7 @@ use ringmain_client::driver::PORT_DEFAULT;
 use super::bench::BenchVerb;
 use super::cluster::ClusterVerb;
 use super::debug::DebugVerb;
+use super::demo::DemoArguments;
 use super::not_yet::NotYet;
 use super::serve::ServeArguments;
 use super::time::parse_duration;
@@ -52,6 +53,8 @@ pub(super) enum Format {
 pub(super) enum Command {
     /// Run a broker.
     Serve(ServeArguments),
+    /// See it work: a broker, live orders, and their latencies, until Ctrl-C.
+    Demo(DemoArguments),
     /// Topics and their records.
     #[command(arg_required_else_help = true)]
     Topic {

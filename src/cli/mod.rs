@@ -7,6 +7,7 @@ mod bench;
 mod clock;
 mod cluster;
 mod debug;
+mod demo;
 mod escapes;
 mod failure;
 mod not_yet;
@@ -50,6 +51,7 @@ fn dispatch(arguments: Arguments) -> Result<(), Failure> {
     tracing_setup::install(&output, matches!(command, Command::Serve(_)));
     match command {
         Command::Serve(serve) => serve::run(&serve, output.format),
+        Command::Demo(demo) => demo::run(&demo, output.format),
         Command::Topic { verb } => topic::run(verb, output.format),
         Command::Bench { verb } => bench::run(verb, output.format),
         Command::Cluster { verb } => cluster::run(&verb, output.format),

@@ -35,8 +35,6 @@ pub(super) enum NotYet {
     #[command(hide = true)]
     Generate(Ignored),
     #[command(hide = true)]
-    Demo(Ignored),
-    #[command(hide = true)]
     Completions(Ignored),
 }
 
@@ -61,9 +59,11 @@ pub(super) fn find(command: &Command) -> Option<String> {
         Command::Cluster { verb } => verb.not_yet()?,
         Command::Debug { verb: DebugVerb::Bundle(_) } => "debug bundle",
         Command::Serve(serve) if serve.config.is_some() => "serve --config",
-        Command::Serve(_) | Command::Topic { .. } | Command::Bench { .. } | Command::Debug { .. } => {
-            return None;
-        }
+        Command::Serve(_)
+        | Command::Demo(_)
+        | Command::Topic { .. }
+        | Command::Bench { .. }
+        | Command::Debug { .. } => return None,
     };
     Some(format!("`{name}`"))
 }
@@ -82,7 +82,6 @@ impl NotYet {
             Self::Tune(_) => "tune",
             Self::Config(_) => "config",
             Self::Generate(_) => "generate",
-            Self::Demo(_) => "demo",
             Self::Completions(_) => "completions",
         }
     }

@@ -16,10 +16,10 @@ use super::failure::Failure;
 use super::session::check_descriptors;
 use super::size::parse_size;
 use super::time::parse_duration;
-use crate::serve::{ServeOptions, serve};
+use crate::serve::{ServeError, ServeOptions, serve};
 
-const NATIVE_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7092);
-const NATIVE_SHARDS_DEFAULT: u16 = 7100;
+pub(super) const NATIVE_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7092);
+pub(super) const NATIVE_SHARDS_DEFAULT: u16 = 7100;
 /// More would only wait for each other.
 const SHARDS_A_CORE_MAX: usize = 2;
 
@@ -103,12 +103,17 @@ pub(super) fn run(arguments: &ServeArguments, format: Format) -> Result<(), Fail
     let made = MadeDirectories::expect(&options.data_dir);
     serve(&options).map_err(|error| {
         made.remove_unused();
-        let (exit, code, words) = (error.exit_code(), "serve_failed", error.to_string());
-        match error.hint() {
-            Some(hint) => Failure::with_exit(exit, code, words).hint(hint),
-            None => Failure::passed_on(exit, code, &words),
-        }
+        failure_of(&error)
     })
+}
+
+/// How a command ends whose broker did not start, or did not go on.
+pub(super) fn failure_of(error: &ServeError) -> Failure {
+    let (exit, code, words) = (error.exit_code(), "serve_failed", error.to_string());
+    match error.hint() {
+        Some(hint) => Failure::with_exit(exit, code, words).hint(hint),
+        None => Failure::passed_on(exit, code, &words),
+    }
 }
 
 impl ServeArguments {

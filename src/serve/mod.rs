@@ -1,10 +1,12 @@
 //! Starts a node: locks and boots its data directory, binds its ports, runs a thread a shard, and stops them in order.
 
+mod beside;
 mod descriptors;
 mod error;
 mod host_memory;
 mod ports;
 mod shards;
+mod stop;
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -22,7 +24,6 @@ use ringmain_wal::group::{LogId, LogSalt};
 use ringmain_wire::ids::{NodeId, ShardId, TimestampMs};
 use ringmain_wire::native::frame::FRAME_BYTES_MAX_DEFAULT;
 use rustix::fs::{Mode, OFlags};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
 use crate::boot::disk::DataDirectory;
@@ -30,8 +31,10 @@ use crate::boot::{BootOptions, BootReport, Booted, Entropy, boot};
 use crate::host::mail::QUEUE_ROOM;
 use crate::host::{HostConfig, Identity, LENT_BYTES_MAX_DEFAULT};
 
+pub use beside::Beside;
 pub use error::ServeError;
 use shards::{Shard, ShardEvent, Shards};
+use stop::{StopWish, StopWishes};
 
 /// Memory for appends that no write has begun for, a shard.
 const GATHERED_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -68,12 +71,21 @@ pub struct ServeOptions {
     pub warnings: Vec<String>,
 }
 
-/// Runs a broker until it is told to stop.
+/// Runs a broker until a signal tells it to stop.
 ///
 /// # Errors
 /// When it cannot start or go on; each says what to do about it.
 pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
     let started = now();
+    run(options, StopWishes::signals, |native| announce(options, native, started))
+}
+
+/// Runs a broker until it is wished to stop; says where native clients connect as soon as they can.
+fn run(
+    options: &ServeOptions,
+    stop: impl FnOnce() -> std::io::Result<StopWishes>,
+    listening: impl FnOnce(SocketAddr),
+) -> Result<(), ServeError> {
     for warning in &options.warnings {
         warn!("{warning}");
     }
@@ -81,10 +93,10 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
     let runtime = runtime.map_err(ServeError::Runtime)?;
     runtime.block_on(async {
         // Before anything else, so that no signal is missed and none kills the process half-way.
-        let mut stop = StopSignals::listen().map_err(ServeError::Runtime)?;
+        let mut stop = stop().map_err(ServeError::Runtime)?;
         let mut node = start(options)?;
         match node.wait_until_listening(&mut stop).await? {
-            Start::Listening => announce(options, &node, started),
+            Start::Listening => listening(node.native),
             // Nothing was accepted yet, so there is nothing to finish.
             Start::Stopped => return Ok(()),
         }
@@ -199,7 +211,7 @@ fn start(options: &ServeOptions) -> Result<Node, ServeError> {
 }
 
 impl Node {
-    async fn wait_until_listening(&mut self, stop: &mut StopSignals) -> Result<Start, ServeError> {
+    async fn wait_until_listening(&mut self, stop: &mut StopWishes) -> Result<Start, ServeError> {
         let mut silent = self.shards.count();
         while silent > 0 {
             tokio::select! {
@@ -214,7 +226,7 @@ impl Node {
     }
 
     /// Until a shard fails or all have stopped as asked.
-    async fn run(mut self, stop: &mut StopSignals) -> Result<(), ServeError> {
+    async fn run(mut self, stop: &mut StopWishes) -> Result<(), ServeError> {
         let mut running = self.shards.count();
         let mut deadline = None;
         while running > 0 {
@@ -236,8 +248,8 @@ impl Node {
                     if deadline.is_some() {
                         // A second Ctrl-C is somebody who does not want to wait; a second SIGTERM is the same wish again.
                         match signal {
-                            StopSignal::Interrupt => return Err(ServeError::Interrupted),
-                            StopSignal::Terminate => continue,
+                            StopWish::Interrupt => return Err(ServeError::Interrupted),
+                            StopWish::Terminate => continue,
                         }
                     }
                     info!("stopping: finishing what was accepted");
@@ -252,35 +264,9 @@ impl Node {
     }
 }
 
-/// SIGTERM and SIGINT.
-struct StopSignals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl StopSignals {
-    fn listen() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn next(&mut self) -> StopSignal {
-        tokio::select! {
-            _ = self.terminate.recv() => StopSignal::Terminate,
-            _ = self.interrupt.recv() => StopSignal::Interrupt,
-        }
-    }
-}
-
-/// Which of them came.
-#[derive(Clone, Copy, Debug)]
-enum StopSignal {
-    Terminate,
-    Interrupt,
-}
-
-fn announce(options: &ServeOptions, node: &Node, started: Instant) {
+fn announce(options: &ServeOptions, native: SocketAddr, started: Instant) {
     let ServeOptions { node: id, shards, .. } = options;
-    let (native, elapsed_ms) = (node.native, now().duration_since(started).as_millis());
+    let elapsed_ms = now().duration_since(started).as_millis();
     let line = if options.json {
         serde_json::json!({
             "event": "ready",

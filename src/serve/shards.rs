@@ -76,12 +76,6 @@ impl Shards {
         self.events.recv().await.expect("a shard ends only once")
     }
 
-    /// What stops the shards, for tests that stop a node without a signal.
-    #[cfg(test)]
-    pub(super) fn doorbells(&self) -> &[Doorbell] {
-        &self.doorbells
-    }
-
     pub(super) fn request_shutdown(&self) {
         self.doorbells.iter().for_each(Doorbell::request_shutdown);
     }

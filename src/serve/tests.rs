@@ -1,8 +1,6 @@
 //! A whole node on real files and sockets, stopped and started again.
 
 use std::path::Path;
-use std::sync::mpsc;
-use std::thread;
 
 use ringmain_client::blocking::Client;
 use ringmain_client::{ClientConfig, ConsumerConfig, Fetched, ProduceRecord, ProducerConfig, Start};
@@ -12,52 +10,27 @@ use ringmain_wire::native::messages::{AlterTopicRequest, ConfigEntry, CreateTopi
 
 use super::*;
 
-/// A node that runs until it is dropped.
-struct Running {
-    address: SocketAddr,
-    doorbells: Vec<Doorbell>,
-    thread: Option<thread::JoinHandle<Result<(), ServeError>>>,
+/// A node that runs until it is stopped.
+fn start_node(data_dir: &Path, shards: u16) -> Beside {
+    let options = ServeOptions {
+        data_dir: data_dir.to_owned(),
+        node: NodeId(1),
+        shards,
+        native: SocketAddr::from(([127, 0, 0, 1], 0)),
+        native_shards: None,
+        spin: Duration::ZERO,
+        pin_cores: false,
+        memory_bytes: Some(64 << 20),
+        log_bytes_max: 256 << 20,
+        upkeep: UpkeepConfig::default(),
+        json: false,
+        warnings: Vec::new(),
+    };
+    Beside::start(options).expect("the node starts")
 }
 
-impl Running {
-    fn start(data_dir: &Path, shards: u16) -> Self {
-        let options = ServeOptions {
-            data_dir: data_dir.to_owned(),
-            node: NodeId(1),
-            shards,
-            native: SocketAddr::from(([127, 0, 0, 1], 0)),
-            native_shards: None,
-            spin: Duration::ZERO,
-            pin_cores: false,
-            memory_bytes: Some(64 << 20),
-            log_bytes_max: 256 << 20,
-            upkeep: UpkeepConfig::default(),
-            json: false,
-            warnings: Vec::new(),
-        };
-        let (sender, receiver) = mpsc::channel();
-        let thread = thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                let mut stop = StopSignals::listen().unwrap();
-                let mut node = start(&options)?;
-                node.wait_until_listening(&mut stop).await?;
-                sender.send((node.native, node.shards.doorbells().to_vec())).unwrap();
-                node.run(&mut stop).await
-            })
-        });
-        let (address, doorbells) = receiver.recv().expect("the node starts");
-        Self { address, doorbells, thread: Some(thread) }
-    }
-
-    fn client(&self) -> Client {
-        Client::connect(&self.address.to_string(), ClientConfig::default()).unwrap()
-    }
-
-    fn stop(mut self) {
-        self.doorbells.iter().for_each(Doorbell::request_shutdown);
-        self.thread.take().unwrap().join().unwrap().unwrap();
-    }
+fn client_of(node: &Beside) -> Client {
+    Client::connect(&node.native().to_string(), ClientConfig::default()).unwrap()
 }
 
 fn directory() -> tempfile::TempDir {
@@ -111,8 +84,8 @@ fn records_survive_restarts_with_fewer_and_more_shards() {
     let directory = directory();
     let mut written = 0;
     for shards in [2, 1, 3] {
-        let node = Running::start(directory.path(), shards);
-        let client = node.client();
+        let node = start_node(directory.path(), shards);
+        let client = client_of(&node);
         if written == 0 {
             let request = CreateTopicRequest {
                 name: "orders".to_owned(),
@@ -130,7 +103,7 @@ fn records_survive_restarts_with_fewer_and_more_shards() {
             assert_eq!(values, expected, "partition {partition} with {shards} shards");
         }
         drop(client);
-        node.stop();
+        node.stop().unwrap();
     }
 }
 
@@ -152,8 +125,8 @@ fn times(client: &Client, topic: &str, index: PartitionIndex, count: usize) -> V
 fn a_topic_may_have_its_records_time_from_the_broker_and_give_that_up_again() {
     const LONG_AGO: TimestampMs = TimestampMs(1_000_000);
     let directory = directory();
-    let node = Running::start(directory.path(), 2);
-    let client = node.client();
+    let node = start_node(directory.path(), 2);
+    let client = client_of(&node);
     let setting = ConfigEntry { key: "message.timestamp.type".into(), value: "LogAppendTime".into() };
     let request = CreateTopicRequest {
         name: "orders".to_owned(),
@@ -166,10 +139,10 @@ fn a_topic_may_have_its_records_time_from_the_broker_and_give_that_up_again() {
     assert_eq!(client.describe_topic("orders").unwrap().configs, [setting]);
     produce(&client, "orders", 0..400);
     drop(client);
-    node.stop();
+    node.stop().unwrap();
 
-    let node = Running::start(directory.path(), 3);
-    let client = node.client();
+    let node = start_node(directory.path(), 3);
+    let client = client_of(&node);
     let mut newest = LONG_AGO;
     for index in (0..4).map(PartitionIndex) {
         let times = times(&client, "orders", index, 100);
@@ -191,14 +164,14 @@ fn a_topic_may_have_its_records_time_from_the_broker_and_give_that_up_again() {
     let times = times(&client, "orders", PartitionIndex(3), 101);
     assert!(times[99] <= newest && times[100] == TimestampMs(1_403), "{times:?}");
     drop(client);
-    node.stop();
+    node.stop().unwrap();
 }
 
 #[test]
 fn the_shards_tell_what_they_hold_and_have_done() {
     let directory = directory();
-    let node = Running::start(directory.path(), 3);
-    let client = node.client();
+    let node = start_node(directory.path(), 3);
+    let client = client_of(&node);
     let request = CreateTopicRequest {
         name: "orders".to_owned(),
         partitions: 9,
@@ -221,26 +194,26 @@ fn the_shards_tell_what_they_hold_and_have_done() {
         assert!(stats.memory.iter().all(|held| held.bytes_max.is_none_or(|most| held.bytes <= most)));
     }
     drop(client);
-    node.stop();
+    node.stop().unwrap();
 }
 
 #[test]
 fn the_first_question_of_a_client_may_be_about_a_topic_it_does_not_know() {
     let directory = directory();
-    let node = Running::start(directory.path(), 2);
+    let node = start_node(directory.path(), 2);
     let request = CreateTopicRequest {
         name: "one".to_owned(),
         partitions: 1,
         replication_factor: 1,
         ..Default::default()
     };
-    node.client().create_topic(request).unwrap();
+    client_of(&node).create_topic(request).unwrap();
     let impatient = ClientConfig { request_timeout: Duration::from_secs(5), ..Default::default() };
-    let client = Client::connect(&node.address.to_string(), impatient).unwrap();
+    let client = Client::connect(&node.native().to_string(), impatient).unwrap();
     let end = client.list_offset("one", PartitionIndex(0), ringmain_wire::native::messages::TIMESTAMP_END);
     assert_eq!(end.unwrap().offset, Offset(0));
     drop(client);
-    node.stop();
+    node.stop().unwrap();
 }
 
 #[test]
@@ -256,9 +229,9 @@ fn a_directory_with_something_else_in_it_is_refused_and_left_alone() {
 #[test]
 fn a_directory_in_use_is_refused_by_name() {
     let directory = directory();
-    let node = Running::start(directory.path(), 1);
+    let node = start_node(directory.path(), 1);
     let error = DataDirectory::lock(directory.path()).map(drop).unwrap_err();
     let error = ServeError::locking(directory.path(), error);
     assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
-    node.stop();
+    node.stop().unwrap();
 }

@@ -13,7 +13,7 @@ mod probe_file;
 mod report;
 mod ring;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::thread::CpuSet;
@@ -22,6 +22,7 @@ use crate::client_loop::{self, Ledger, Load, Pace, Stop};
 use crate::clock::Stopwatch;
 use crate::figures::rounded;
 use crate::host::{Host, ProcessorTime};
+use crate::latency::LatencySummary;
 
 pub use disk::{Direction, DiskReport, StreamReport};
 use echo::{ANSWER_BYTES, EchoServed, EchoServer, EchoSettings, GROUP_BYTES_MAX};
@@ -127,6 +128,17 @@ pub struct Progress {
     pub number: usize,
     /// How many there are.
     pub steps: usize,
+}
+
+/// How long a synced write of 4 KiB to a disk takes through the ring, one at a time: the floor of every acknowledgement
+/// there. Takes `duration` and a little.
+///
+/// # Errors
+/// A filesystem without direct IO or durability, a kernel without the ring, a failing system call.
+pub fn synced_write_latency(directory: &Path, duration: Duration) -> Result<LatencySummary, LimitError> {
+    /// As small as probe files may be, so that making one takes little time.
+    const FILE_BYTES: u64 = 8 << 20;
+    disk::ring_write_latency(&ProbeFile::create(directory, FILE_BYTES)?, duration)
 }
 
 /// Measures this host. Prints nothing; `progress` hears of every step as it begins.
