@@ -9,6 +9,8 @@ use ringmain_client::driver::PORT_DEFAULT;
 
 use super::bench::BenchVerb;
 use super::cluster::ClusterVerb;
+use super::completions::CompletionsArguments;
+use super::config::ConfigVerb;
 use super::debug::DebugVerb;
 use super::demo::DemoArguments;
 use super::not_yet::NotYet;
@@ -73,12 +75,20 @@ pub(super) enum Command {
         #[command(subcommand)]
         verb: ClusterVerb,
     },
+    /// What a broker is started with, and where that is said.
+    #[command(arg_required_else_help = true)]
+    Config {
+        #[command(subcommand)]
+        verb: ConfigVerb,
+    },
     /// Look into the files of a data directory.
     #[command(arg_required_else_help = true)]
     Debug {
         #[command(subcommand)]
         verb: DebugVerb,
     },
+    /// Print what a shell needs to complete commands and flags.
+    Completions(CompletionsArguments),
     #[command(flatten)]
     NotYet(NotYet),
 }

@@ -85,6 +85,15 @@ impl Failure {
         self
     }
 
+    /// The same with another exit code.
+    #[must_use]
+    pub(super) fn exiting_with(mut self, exit: u8) -> Self {
+        if let Self::Told(told) = &mut self {
+            told.exit = exit;
+        }
+        self
+    }
+
     /// The same with words behind its message.
     #[must_use]
     pub(super) fn followed_by(mut self, words: &str) -> Self {

@@ -6,6 +6,8 @@ mod arguments;
 mod bench;
 mod clock;
 mod cluster;
+mod completions;
+mod config;
 mod debug;
 mod demo;
 mod escapes;
@@ -55,6 +57,8 @@ fn dispatch(arguments: Arguments) -> Result<(), Failure> {
         Command::Topic { verb } => topic::run(verb, output.format),
         Command::Bench { verb } => bench::run(verb, output.format),
         Command::Cluster { verb } => cluster::run(&verb, output.format),
+        Command::Config { verb } => config::run(&verb, output.format),
+        Command::Completions(arguments) => completions::run(&arguments),
         Command::Debug { verb } => debug::run(verb, output.format),
         Command::NotYet(_) => unreachable!("told above"),
     }

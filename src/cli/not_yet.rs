@@ -31,11 +31,7 @@ pub(super) enum NotYet {
     #[command(hide = true)]
     Tune(Ignored),
     #[command(hide = true)]
-    Config(Ignored),
-    #[command(hide = true)]
     Generate(Ignored),
-    #[command(hide = true)]
-    Completions(Ignored),
 }
 
 /// Whatever follows.
@@ -58,9 +54,10 @@ pub(super) fn find(command: &Command) -> Option<String> {
         Command::Bench { verb: BenchVerb::Report(_) } => "bench report",
         Command::Cluster { verb } => verb.not_yet()?,
         Command::Debug { verb: DebugVerb::Bundle(_) } => "debug bundle",
-        Command::Serve(serve) if serve.config.is_some() => "serve --config",
         Command::Serve(_)
         | Command::Demo(_)
+        | Command::Config { .. }
+        | Command::Completions(_)
         | Command::Topic { .. }
         | Command::Bench { .. }
         | Command::Debug { .. } => return None,
@@ -80,9 +77,7 @@ impl NotYet {
             Self::Dr(_) => "dr",
             Self::Plan(_) => "plan",
             Self::Tune(_) => "tune",
-            Self::Config(_) => "config",
             Self::Generate(_) => "generate",
-            Self::Completions(_) => "completions",
         }
     }
 }

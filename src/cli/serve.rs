@@ -2,9 +2,9 @@
 
 mod made_directories;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::Args;
 use ringmain_shard::store::UpkeepConfig;
@@ -12,10 +12,14 @@ use ringmain_wire::ids::NodeId;
 
 use self::made_directories::MadeDirectories;
 use super::arguments::Format;
+use super::config::keys::{
+    find, parse_address, parse_auto, parse_bool, parse_number, parse_path, parse_period, parse_shards,
+    parse_spin,
+};
+use super::config::{self, Values};
 use super::failure::Failure;
 use super::session::check_descriptors;
 use super::size::parse_size;
-use super::time::parse_duration;
 use crate::serve::{ServeError, ServeOptions, serve};
 
 pub(super) const NATIVE_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7092);
@@ -34,25 +38,25 @@ Every record is synced before it is acknowledged. When the broker can be used it
   ready node=1 shards=4 native=127.0.0.1:7092 in 12 ms
 SIGTERM or Ctrl-C stops it.")]
 pub(super) struct ServeArguments {
-    /// Configuration file (not in this version).
-    #[arg(long, value_name = "FILE", hide = true)]
-    pub(super) config: Option<PathBuf>,
-    /// Where the data lives; made if it is not there.
-    #[arg(long, value_name = "DIR", default_value = "./ringmain-data")]
-    data_dir: PathBuf,
-    /// Number of this node in its cluster.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    node_id: u32,
+    /// Configuration file [default: /etc/ringmain/ringmain.toml if it is there]; `config print` shows what it may say.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where the data lives; made if it is not there [default: ./ringmain-data].
+    #[arg(long, value_name = "DIR", value_parser = checked("node.data_dir"))]
+    data_dir: Option<String>,
+    /// Number of this node in its cluster [default: 1].
+    #[arg(long, value_name = "N", value_parser = checked("node.id"))]
+    node_id: Option<String>,
     /// Shards, one thread and one log each [default: as many as there are cores].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    shards: Option<u16>,
-    /// Where native clients connect; port 0 takes any.
-    #[arg(long, value_name = "ADDR", default_value_t = NATIVE_DEFAULT)]
-    native: SocketAddr,
+    #[arg(long, value_name = "N", value_parser = checked("node.shards"))]
+    shards: Option<String>,
+    /// Where native clients connect; port 0 takes any [default: 127.0.0.1:7092].
+    #[arg(long, value_name = "ADDR", value_parser = checked("listen.native"))]
+    native: Option<String>,
     /// Shard i also listens on BASE+i, or on any free port where that is taken; 0 takes any [default: 7100, any where
     /// --native is not the default].
-    #[arg(long, value_name = "BASE")]
-    native_shards: Option<u16>,
+    #[arg(long, value_name = "BASE", value_parser = checked("listen.native_shards"))]
+    native_shards: Option<String>,
     /// Where Kafka clients connect (nothing listens there in this version).
     #[arg(long, value_name = "ADDR")]
     kafka: Option<String>,
@@ -65,25 +69,31 @@ pub(super) struct ServeArguments {
     /// The other nodes (not used in this version).
     #[arg(long, value_name = "ID@ADDR,…")]
     peers: Option<String>,
-    /// How long a shard looks for work before it sleeps, in microseconds: latency against idle CPU.
-    #[arg(long, value_name = "MICROS|off", default_value = "off", value_parser = parse_spin)]
-    spin: Duration,
+    /// How long a shard looks for work before it sleeps, in microseconds: latency against idle CPU [default: off].
+    #[arg(long, value_name = "MICROS|off", value_parser = checked("node.spin"))]
+    spin: Option<String>,
     /// Memory of each shard for records: those that lie in the log only, and the newest that readers are likely to want
     /// [default: a quarter of what is free, shared by all, at most 2GiB].
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
-    memory: Option<u64>,
-    /// Bytes of each shard's log; at the limit producers are held back until records are in segments.
-    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = parse_size)]
-    log_size: u64,
-    /// How fast each shard reads its segments over and over to find rot, in bytes a second.
-    #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = parse_size)]
-    scrub_rate: u64,
-    /// How often it reads all of them; off leaves rot to be found by readers.
-    #[arg(long, value_name = "TIME|off", default_value = "1d", value_parser = parse_period)]
-    scrub_every: Period,
+    #[arg(long, value_name = "SIZE", value_parser = checked("storage.memory"))]
+    memory: Option<String>,
+    /// Bytes of each shard's log; at the limit producers are held back until records are in segments [default: 1GiB].
+    #[arg(long, value_name = "SIZE", value_parser = checked("storage.log_size"))]
+    log_size: Option<String>,
+    /// How fast each shard reads its segments over and over to find rot, in bytes a second [default: 16MiB].
+    #[arg(long, value_name = "SIZE", value_parser = checked("storage.scrub_rate"))]
+    scrub_rate: Option<String>,
+    /// How often it reads all of them; off leaves rot to be found by readers [default: 1d].
+    #[arg(long, value_name = "TIME|off", value_parser = checked("storage.scrub_every"))]
+    scrub_every: Option<String>,
     /// Let the kernel choose the core of each shard.
     #[arg(long)]
     no_pin: bool,
+}
+
+/// The text of a flag, if the setting of that name may be that.
+fn checked(name: &'static str) -> impl Fn(&str) -> Result<String, String> + Clone {
+    let key = find(name).expect("flags are of settings");
+    move |text: &str| (key.check)(text).map(|()| text.to_owned())
 }
 
 /// Smallest `--memory`: what a few of the largest batches take.
@@ -92,19 +102,29 @@ const MEMORY_MIN: u64 = 32 << 20;
 const LOG_SIZE_MIN: u64 = 64 << 20;
 /// Smallest `--scrub-rate`: a GiB in less than five hours.
 const SCRUB_RATE_MIN: u64 = 64 << 10;
-/// Smallest `--scrub-every`: less would be nothing else.
-const SCRUB_EVERY_MIN: Duration = Duration::from_secs(60);
 
 /// Runs a broker until it is told to stop.
 pub(super) fn run(arguments: &ServeArguments, format: Format) -> Result<(), Failure> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let options = arguments.options(cores, format)?;
+    let values = config::resolve(&arguments.flags(), arguments.config.as_deref())?;
+    let options = options(&values, cores(), format)?;
     check_descriptors()?;
     let made = MadeDirectories::expect(&options.data_dir);
     serve(&options).map_err(|error| {
         made.remove_unused();
         failure_of(&error)
     })
+}
+
+/// Whether a broker can be started with these settings on this host.
+///
+/// # Errors
+/// What is wrong with them.
+pub(super) fn check(values: &Values) -> Result<(), Failure> {
+    options(values, cores(), Format::Text).map(drop)
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// How a command ends whose broker did not start, or did not go on.
@@ -117,89 +137,110 @@ pub(super) fn failure_of(error: &ServeError) -> Failure {
 }
 
 impl ServeArguments {
-    fn options(&self, cores: usize, format: Format) -> Result<ServeOptions, Failure> {
-        let shards = self.shards.unwrap_or_else(|| u16::try_from(cores).unwrap_or(u16::MAX).clamp(1, 1024));
-        if usize::from(shards) > SHARDS_A_CORE_MAX * cores {
-            return Err(Failure::usage(format!("--shards {shards}: this host has {}", counted(cores)))
-                .hint(format!("use at most {}, or leave --shards out", SHARDS_A_CORE_MAX * cores)));
-        }
-        let native_shards = match self.native_shards {
-            Some(base) => Some(base).filter(|&base| base != 0),
-            None => (self.native.port() == NATIVE_DEFAULT.port()).then_some(NATIVE_SHARDS_DEFAULT),
-        };
-        if let Some(base) = native_shards {
-            check_ports(base, shards, self.native.port())?;
-        }
-        self.check_sizes()?;
-        Ok(ServeOptions {
-            data_dir: self.data_dir.clone(),
-            node: NodeId(self.node_id),
-            shards,
-            native: self.native,
-            native_shards,
-            spin: self.spin,
-            pin_cores: !self.no_pin && usize::from(shards) <= cores,
-            memory_bytes: self.memory.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
-            log_bytes_max: self.log_size,
-            upkeep: UpkeepConfig {
-                scrub_bytes_per_second: self.scrub_rate,
-                scrub_every: self.scrub_every.0,
-                ..UpkeepConfig::default()
-            },
-            json: format == Format::Json,
-            warnings: self.warnings(shards, cores),
-        })
-    }
-
-    fn check_sizes(&self) -> Result<(), Failure> {
-        if let Some(bytes) = self.memory.filter(|&bytes| bytes < MEMORY_MIN) {
-            return Err(Failure::usage(format!(
-                "--memory {bytes}: a shard needs at least {MEMORY_MIN} bytes"
-            ))
-            .hint("use --memory 32MiB or more"));
-        }
-        if self.log_size < LOG_SIZE_MIN {
-            let bytes = self.log_size;
-            return Err(Failure::usage(format!(
-                "--log-size {bytes}: a log needs at least {LOG_SIZE_MIN} bytes"
-            ))
-            .hint("use --log-size 64MiB or more"));
-        }
-        if self.scrub_rate < SCRUB_RATE_MIN {
-            let bytes = self.scrub_rate;
-            return Err(Failure::usage(format!(
-                "--scrub-rate {bytes}: segments are read at {SCRUB_RATE_MIN} bytes a second or more"
-            ))
-            .hint("use --scrub-rate 64KiB or more, or --scrub-every off"));
-        }
-        Ok(())
-    }
-
-    fn warnings(&self, shards: u16, cores: usize) -> Vec<String> {
-        let absent = [
-            ("--kafka", &self.kafka),
-            ("--http", &self.http),
-            ("--rpc", &self.rpc),
-            ("--peers", &self.peers),
+    /// What was given, by name of the setting.
+    fn flags(&self) -> BTreeMap<&'static str, String> {
+        let given = [
+            ("node.id", &self.node_id),
+            ("node.data_dir", &self.data_dir),
+            ("node.shards", &self.shards),
+            ("node.spin", &self.spin),
+            ("node.peers", &self.peers),
+            ("listen.native", &self.native),
+            ("listen.native_shards", &self.native_shards),
+            ("listen.kafka", &self.kafka),
+            ("listen.http", &self.http),
+            ("listen.rpc", &self.rpc),
+            ("storage.memory", &self.memory),
+            ("storage.log_size", &self.log_size),
+            ("storage.scrub_rate", &self.scrub_rate),
+            ("storage.scrub_every", &self.scrub_every),
         ];
-        let absent = absent.into_iter().filter_map(|(flag, value)| {
-            let value = value.as_ref()?;
-            Some(match flag {
-                "--peers" => format!("--peers {value}: this version has no clusters, the node is alone"),
-                _ => format!("{flag} {value}: nothing listens there in this version"),
-            })
-        });
-        let wide = (!self.native.ip().is_loopback()).then(|| {
-            format!(
-                "--native {}: whoever reaches that address may read, write and delete everything",
-                self.native
-            )
-        });
-        let crowded = (usize::from(shards) > cores).then(|| {
-            format!("--shards {shards}: this host has {}, the shards take turns on them", counted(cores))
-        });
-        absent.chain(wide).chain(crowded).collect()
+        let given = given.into_iter().filter_map(|(name, text)| Some((name, text.clone()?)));
+        given.chain(self.no_pin.then(|| ("node.pin", false.to_string()))).collect()
     }
+}
+
+/// What a broker with these settings is started with on a host of so many cores.
+fn options(values: &Values, cores: usize, format: Format) -> Result<ServeOptions, Failure> {
+    let asked = values.get("node.shards", |text| parse_auto(text, parse_shards))?;
+    let shards = asked.unwrap_or_else(|| u16::try_from(cores).unwrap_or(u16::MAX).clamp(1, 1024));
+    if usize::from(shards) > SHARDS_A_CORE_MAX * cores {
+        let spoken = values.spoken("node.shards");
+        return Err(Failure::usage(format!("{spoken} {shards}: this host has {}", counted(cores)))
+            .hint(format!("use at most {}, or leave --shards out", SHARDS_A_CORE_MAX * cores)));
+    }
+    let native = values.get("listen.native", parse_address)?;
+    let native_shards = match values.get("listen.native_shards", |text| parse_auto(text, parse_number))? {
+        Some(base) => Some(base).filter(|&base| base != 0),
+        None => (native.port() == NATIVE_DEFAULT.port()).then_some(NATIVE_SHARDS_DEFAULT),
+    };
+    if let Some(base) = native_shards {
+        check_ports(&values.spoken("listen.native_shards"), base, shards, native.port())?;
+    }
+    let memory = values.get("storage.memory", |text| parse_auto(text, parse_size))?;
+    let log_size = values.get("storage.log_size", parse_size)?;
+    let scrub_rate = values.get("storage.scrub_rate", parse_size)?;
+    check_sizes(values, memory, log_size, scrub_rate)?;
+    Ok(ServeOptions {
+        data_dir: values.get("node.data_dir", parse_path)?,
+        node: NodeId(values.get("node.id", parse_number)?),
+        shards,
+        native,
+        native_shards,
+        spin: values.get("node.spin", parse_spin)?,
+        pin_cores: values.get("node.pin", parse_bool)? && usize::from(shards) <= cores,
+        memory_bytes: memory.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+        log_bytes_max: log_size,
+        upkeep: UpkeepConfig {
+            scrub_bytes_per_second: scrub_rate,
+            scrub_every: values.get("storage.scrub_every", parse_period)?.0,
+            ..UpkeepConfig::default()
+        },
+        json: format == Format::Json,
+        warnings: warnings(values, native, shards, cores),
+    })
+}
+
+fn check_sizes(values: &Values, memory: Option<u64>, log_size: u64, scrub_rate: u64) -> Result<(), Failure> {
+    if let Some(bytes) = memory.filter(|&bytes| bytes < MEMORY_MIN) {
+        let spoken = values.spoken("storage.memory");
+        return Err(Failure::usage(format!("{spoken} {bytes}: a shard needs at least {MEMORY_MIN} bytes"))
+            .hint("use --memory 32MiB or more"));
+    }
+    if log_size < LOG_SIZE_MIN {
+        let spoken = values.spoken("storage.log_size");
+        return Err(Failure::usage(format!(
+            "{spoken} {log_size}: a log needs at least {LOG_SIZE_MIN} bytes"
+        ))
+        .hint("use --log-size 64MiB or more"));
+    }
+    if scrub_rate < SCRUB_RATE_MIN {
+        let spoken = values.spoken("storage.scrub_rate");
+        return Err(Failure::usage(format!(
+            "{spoken} {scrub_rate}: segments are read at {SCRUB_RATE_MIN} bytes a second or more"
+        ))
+        .hint("use --scrub-rate 64KiB or more, or --scrub-every off"));
+    }
+    Ok(())
+}
+
+fn warnings(values: &Values, native: SocketAddr, shards: u16, cores: usize) -> Vec<String> {
+    let absent = ["listen.kafka", "listen.http", "listen.rpc", "node.peers"].into_iter().filter_map(|name| {
+        let (spoken, value) = (values.spoken(name), values.text(name)?);
+        Some(match name {
+            "node.peers" => format!("{spoken} {value}: this version has no clusters, the node is alone"),
+            _ => format!("{spoken} {value}: nothing listens there in this version"),
+        })
+    });
+    let wide = (!native.ip().is_loopback()).then(|| {
+        let spoken = values.spoken("listen.native");
+        format!("{spoken} {native}: whoever reaches that address may read, write and delete everything")
+    });
+    let crowded = (usize::from(shards) > cores).then(|| {
+        let spoken = values.spoken("node.shards");
+        format!("{spoken} {shards}: this host has {}, the shards take turns on them", counted(cores))
+    });
+    absent.chain(wide).chain(crowded).collect()
 }
 
 fn counted(cores: usize) -> String {
@@ -207,53 +248,25 @@ fn counted(cores: usize) -> String {
 }
 
 /// Every shard has a port of its own, and none of them is the one that all share.
-fn check_ports(base: u16, shards: u16, native: u16) -> Result<(), Failure> {
+fn check_ports(spoken: &str, base: u16, shards: u16, native: u16) -> Result<(), Failure> {
     let last = u32::from(base) + u32::from(shards) - 1;
     if last > u32::from(u16::MAX) {
-        return Err(Failure::usage(format!(
-            "--native-shards {base}: {shards} ports from there on end at {last}"
-        ))
-        .hint("ports end at 65535; use a lower BASE, or 0 for any free ports"));
+        return Err(Failure::usage(format!("{spoken} {base}: {shards} ports from there on end at {last}"))
+            .hint("ports end at 65535; use a lower BASE, or 0 for any free ports"));
     }
     if u32::from(native) <= last && native >= base {
         return Err(Failure::usage(format!(
-            "--native-shards {base}: its ports {base} to {last} contain port {native} of --native"
+            "{spoken} {base}: its ports {base} to {last} contain port {native} of --native"
         ))
         .hint("use another BASE, or 0 for any free ports"));
     }
     Ok(())
 }
 
-/// How often something is done; never where there is none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Period(Option<Duration>);
-
-/// `off`, or a length of time of a minute or more.
-fn parse_period(text: &str) -> Result<Period, String> {
-    if text == "off" {
-        return Ok(Period(None));
-    }
-    match parse_duration(text)? {
-        often if often < SCRUB_EVERY_MIN => Err("expected off, or a minute or more".to_owned()),
-        every => Ok(Period(Some(every))),
-    }
-}
-
-/// `off` or microseconds.
-fn parse_spin(text: &str) -> Result<Duration, String> {
-    /// More would be a core that never sleeps.
-    const MICROSECONDS_MAX: u64 = 1_000_000;
-    if text == "off" {
-        return Ok(Duration::ZERO);
-    }
-    match text.parse() {
-        Ok(microseconds @ 0..=MICROSECONDS_MAX) => Ok(Duration::from_micros(microseconds)),
-        _ => Err(format!("expected off, or microseconds up to {MICROSECONDS_MAX}")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use clap::Parser;
 
     use super::*;
@@ -267,7 +280,8 @@ mod tests {
     fn options(arguments: &[&str]) -> Result<ServeOptions, Failure> {
         let line = Line::try_parse_from([&["serve"], arguments].concat());
         let line = line.map_err(|error| Failure::usage(error.to_string()))?;
-        line.serve.options(4, Format::Text)
+        let values = Values::resolve(&line.serve.flags(), std::iter::empty(), None)?;
+        super::options(&values, 4, Format::Text)
     }
 
     #[test]
@@ -350,12 +364,5 @@ mod tests {
         let refused = Failure::usage("--scrub-rate 1: segments are read at 65536 bytes a second or more");
         let hint = "use --scrub-rate 64KiB or more, or --scrub-every off";
         assert_eq!(scrub(&["--scrub-rate", "1"]), Err(refused.hint(hint)));
-    }
-
-    #[test]
-    fn spin_is_off_or_microseconds() {
-        assert_eq!(parse_spin("off"), Ok(Duration::ZERO));
-        assert_eq!(parse_spin("250"), Ok(Duration::from_micros(250)));
-        assert!(parse_spin("-1").is_err() && parse_spin("on").is_err() && parse_spin("1000001").is_err());
     }
 }

@@ -43,6 +43,12 @@ fn the_commands_of_the_contract_are_understood() {
         "debug log d/logs/0000000007-0003-000012.log",
         "debug segment 00000000000000004711.log --format json",
         "debug verify data --format json",
+        "cluster info --format json",
+        "cluster health --wait 5 --broker a:1",
+        "serve --config ringmain.toml",
+        "config print --origin --config ringmain.toml",
+        "config lint ringmain.toml",
+        "completions zsh",
         "bench pair --pairs 10 --spin 500 --dir d",
     ];
     for line in lines {
@@ -116,7 +122,6 @@ fn what_a_later_version_understands_is_named() {
     let lines = [
         ("group list", "`group`"),
         ("group --help", "`group`"),
-        ("cluster health --wait 5", "`cluster health`"),
         ("cluster reassign", "`cluster reassign`"),
         ("user", "`user`"),
         ("acl x --y z", "`acl`"),
@@ -126,14 +131,12 @@ fn what_a_later_version_understands_is_named() {
         ("dr drill", "`dr`"),
         ("plan capacity", "`plan`"),
         ("tune", "`tune`"),
-        ("config print --origin", "`config`"),
         ("generate", "`generate`"),
         ("debug bundle", "`debug bundle`"),
         ("topic undelete orders", "`topic undelete`"),
         ("topic consume orders --group g", "`topic consume --group`"),
         ("bench compare a b", "`bench compare`"),
         ("bench report", "`bench report`"),
-        ("serve --config f", "`serve --config`"),
     ];
     for (line, name) in lines {
         match parse(line) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ringmain_shard::store::StorageFault;
 use ringmain_shard::time::Mono;
-use ringmain_wire::ids::PartitionId;
+use ringmain_wire::ids::{PartitionId, ShardId};
 
 /// Between two lines about one file.
 const REPEAT_EVERY: Duration = Duration::from_secs(60);
@@ -19,6 +19,8 @@ pub(super) struct Faults {
     /// Of files that there was no room to remember, since the last line.
     untold: u64,
     met: u64,
+    /// It was told that the disk is full, and not yet that it is no longer.
+    is_full: bool,
 }
 
 /// One file with something wrong.
@@ -45,6 +47,21 @@ impl Faults {
     /// Faults met since the start.
     pub(super) fn met(&self) -> u64 {
         self.met
+    }
+
+    /// Tells when the disk turns out to be full, and when there is room again.
+    pub(super) fn note_room(&mut self, shard: ShardId, is_full: bool) {
+        if core::mem::replace(&mut self.is_full, is_full) == is_full {
+            return;
+        }
+        if is_full {
+            tracing::error!(
+                %shard,
+                "the disk is full: records are refused until there is room; reads and deletions go on"
+            );
+        } else {
+            tracing::info!(%shard, "the disk has room again: records are taken");
+        }
     }
 
     /// A fault was met: what is to be told now, if anything.

@@ -289,6 +289,7 @@ impl ShardHost {
                 telling.tell();
             }
         }
+        self.faults.note_room(self.identity.shard, self.store.is_disk_full());
         self.poll_former_logs(effects);
     }
 

@@ -140,6 +140,7 @@ impl ShardHost {
                 "partitions_damaged",
                 self.store.partitions().filter(|partition| partition.is_damaged()).count() as u64,
             ),
+            ("disk_full", u64::from(self.store.is_disk_full())),
             ("log_bytes", self.store.log_bytes()),
             ("log_bytes_max", self.store.log_bytes_max()),
             ("segments", segments().map(|segments| segments.extents().len() as u64).sum()),

@@ -6,6 +6,11 @@ use ringmain_wire::native::errors::ErrorCode;
 use super::Store;
 
 impl Store {
+    /// Whether the disk has no room for what is to be written next: records are refused until it has.
+    pub fn is_disk_full(&self) -> bool {
+        self.preparation.is_disk_full() || self.settling.is_disk_full()
+    }
+
     /// Why no batch of `bytes` can be taken now. Memory never refuses a change of metadata: deleting topics gives it back.
     pub(super) fn pressure(&self, id: PartitionId, bytes: usize) -> Option<ErrorCode> {
         let gathered = self.commit.gathered_bytes() + bytes;

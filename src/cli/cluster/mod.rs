@@ -1,9 +1,11 @@
 //! `ringmain cluster …`.
 
+mod health;
 mod info;
 
 use clap::Subcommand;
 
+use self::health::HealthArguments;
 use self::info::InfoArguments;
 use super::arguments::Format;
 use super::failure::Failure;
@@ -13,8 +15,8 @@ use super::not_yet::Ignored;
 pub(super) enum ClusterVerb {
     /// Show the cluster's nodes and shards: what they hold in memory and on disk, and what they have done.
     Info(InfoArguments),
-    #[command(hide = true)]
-    Health(Ignored),
+    /// Say whether the node serves as it should; exit code 10 where it does not.
+    Health(HealthArguments),
     #[command(hide = true)]
     Reassign(Ignored),
     #[command(hide = true)]
@@ -27,8 +29,7 @@ impl ClusterVerb {
     /// The command's name where it is not in this version.
     pub(super) const fn not_yet(&self) -> Option<&'static str> {
         match self {
-            Self::Info(_) => None,
-            Self::Health(_) => Some("cluster health"),
+            Self::Info(_) | Self::Health(_) => None,
             Self::Reassign(_) => Some("cluster reassign"),
             Self::Decommission(_) => Some("cluster decommission"),
             Self::Balance(_) => Some("cluster balance"),
@@ -40,10 +41,8 @@ impl ClusterVerb {
 pub(super) fn run(verb: &ClusterVerb, format: Format) -> Result<(), Failure> {
     match verb {
         ClusterVerb::Info(arguments) => info::run(arguments, format),
-        ClusterVerb::Health(_)
-        | ClusterVerb::Reassign(_)
-        | ClusterVerb::Decommission(_)
-        | ClusterVerb::Balance(_) => {
+        ClusterVerb::Health(arguments) => health::run(arguments, format),
+        ClusterVerb::Reassign(_) | ClusterVerb::Decommission(_) | ClusterVerb::Balance(_) => {
             unreachable!("refused before")
         }
     }

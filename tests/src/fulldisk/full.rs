@@ -4,6 +4,7 @@
 //! and deleted; a restart on the full disk; then room again, by a deletion or from outside, upon which appends go on without
 //! a restart.
 
+use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
@@ -108,6 +109,12 @@ pub fn run(directory: &Path, seed: u64, rounds: u64) -> Result<(), SiegeError> {
         ledger.forget(next);
     }
     broker.stop()?;
+    let told = fs::read_to_string(&log).map_err(SiegeError::io("reading the broker's log"))?;
+    for words in ["the disk is full", "the disk has room again"] {
+        if !told.contains(words) {
+            return Err(SiegeError::broken(format!("the broker's log says that {words}: {}", log.display())));
+        }
+    }
     println!(
         "{rounds} times full: {} batches acknowledged, {} MiB compared; {} kills, {} stops, {} deletions made room",
         ledger.acknowledged,
